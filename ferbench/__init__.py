@@ -1,0 +1,37 @@
+"""ferbench: which backbone and which fine-tuning strategy is best on a small dataset of faces, with evidence.
+
+The public surface is what plugin authors need; everything heavier is imported where it is used.
+"""
+
+from ferbench.components import (
+    Backbone,
+    BackboneFamily,
+    Dataset,
+    DatasetFamily,
+    Samples,
+    Strategy,
+    WeightsFile,
+)
+from ferbench.hookspecs import hookimpl
+from ferbench.records import EpochResult, Recipe, Run, Stage, StageResult, StageSpec
+from ferbench.version import VERSION
+
+__version__ = VERSION
+
+__all__ = [
+    "Backbone",
+    "BackboneFamily",
+    "Dataset",
+    "DatasetFamily",
+    "EpochResult",
+    "Recipe",
+    "Run",
+    "Samples",
+    "Stage",
+    "StageResult",
+    "StageSpec",
+    "Strategy",
+    "WeightsFile",
+    "__version__",
+    "hookimpl",
+]

@@ -1,0 +1,112 @@
+"""Every error that ferbench raises on purpose.
+
+FerbenchError                exit code 1, one line for people
+├── UsageError               exit code 2: the call itself is wrong
+│   ├── UnknownName          no component of that name, with a suggestion
+│   └── RecipeError          a recipe key or value that does not fit
+├── PluginError              a plugin that breaks the contract
+│   └── DuplicateName        two plugins claim one name
+├── DatasetError             data that cannot be read or used
+│   └── DatasetMissing       not found; names the steps to get it
+├── WeightsError             weights that cannot be had, read or fitted
+├── TrainingError            a stage that cannot go on (a loss that is not finite)
+├── CheckpointError          a stored checkpoint that is not what it says
+└── StoreError               the leaderboard file cannot be used
+
+The message is the one line: what was wrong, where, what to do next. Text is made here and printed once, at the CLI's edge.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FerbenchError(Exception):
+    """A failure with one line for people; the process ends with `exit_code`."""
+
+    exit_code = 1
+
+    @property
+    def line(self) -> str:
+        """The message on one line, whatever it was built from."""
+        return " ".join(str(self).split())
+
+
+class UsageError(FerbenchError):
+    """The command was called wrongly."""
+
+    exit_code = 2
+
+
+class UnknownName(UsageError):
+    """A name that no plugin provides.
+
+    Parameters
+    ----------
+    kind : what was looked for, such as "backbone"
+    name : the name as given
+    known : the names there are, for the suggestion
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        if close:
+            advice = f"did you mean {' or '.join(close)}?"
+        elif names:
+            advice = f"there are: {', '.join(names)}"
+        else:
+            advice = "there are none"
+        super().__init__(f"no {kind} named {name!r}: {advice}")
+
+
+class RecipeError(UsageError):
+    """A recipe key that does not exist or a value of the wrong type or range."""
+
+
+class PluginError(FerbenchError):
+    """A plugin that breaks the contract of the hooks."""
+
+
+class DuplicateName(PluginError):
+    """Two plugins provide a component of the same kind and name."""
+
+    def __init__(self, kind: str, name: str, first: str, second: str) -> None:
+        super().__init__(
+            f"{kind} {name!r} is provided twice, by {first} and by {second}: uninstall or rename one of them"
+        )
+
+
+class DatasetError(FerbenchError):
+    """Data that cannot be read or used."""
+
+
+class DatasetMissing(DatasetError):
+    """Data that was not found where it is looked for.
+
+    Parameters
+    ----------
+    name : the dataset
+    place : where was looked
+    steps : what to do to have it there
+    """
+
+    def __init__(self, name: str, place: str, steps: str) -> None:
+        super().__init__(f"dataset {name!r} was not found in {place}: {steps}")
+
+
+class WeightsError(FerbenchError):
+    """Weights that cannot be had, read or fitted."""
+
+
+class TrainingError(FerbenchError):
+    """A stage that cannot go on."""
+
+
+class CheckpointError(FerbenchError):
+    """A stored checkpoint that is missing, broken or not the one that was asked for."""
+
+
+class StoreError(FerbenchError):
+    """The store cannot be opened, read or written."""
