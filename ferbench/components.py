@@ -70,14 +70,14 @@ class Samples:
     """One split as a dataset gives it.
 
     images : uint8 [n, H, W, C] with C 1 or 3, or one file per sample, decoded by the core
-    labels : int64 [n] into the dataset's own `classes`; float32 [n, C] for soft labels; None where withheld
+    labels : int64 [n] into the dataset's own `classes`; None where the truth is withheld
     ids : unique within the split, stable over copies of the data
     groups : film or subject per sample, or None where there are none
     warnings : one line each for what the reader passed over or had to assume
     """
 
     images: NDArray[np.uint8] | Sequence[Path]
-    labels: NDArray[np.int64] | NDArray[np.float32] | None
+    labels: NDArray[np.int64] | None
     ids: tuple[str, ...]
     groups: tuple[str, ...] | None = None
     warnings: tuple[str, ...] = ()
@@ -98,7 +98,7 @@ class Dataset:
     steps : what a user does to have the data found: where to ask for it, where to put it
     default_for : whether `run` without dataset names takes it as auxiliary or as target
     embedded : made by the package itself, without any file of the user's; rows say that it is synthetic
-    identity : for embedded data, `identity(split)` names the content without rendering it; it is hashed in place of pixels
+    identity : for embedded data, `identity(split)` names the content without rendering it; hashed in place of pixels
     recipe : recipe values that suit this target better than the backbone's (its size, its budget)
     """
 

@@ -13,7 +13,7 @@ FerbenchError                exit code 1, one line for people
 ├── CheckpointError          a stored checkpoint that is not what it says
 └── StoreError               the leaderboard file cannot be used
 
-The message is the one line: what was wrong, where, what to do next. Text is made here and printed once, at the CLI's edge.
+The message is the one line: what was wrong, where, what to do next. The CLI's edge prints it, once.
 """
 
 from __future__ import annotations

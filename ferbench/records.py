@@ -154,7 +154,7 @@ class StageSpec:
 
 @dataclass(frozen=True, slots=True)
 class TrainingPart:
-    """One dataset's training samples as a stage names them: `content` is the hash of pixels and labels."""
+    """One dataset's training samples: the reference as a cell has it, and the hash of pixels and labels."""
 
     dataset: str
     splits: str
@@ -182,9 +182,11 @@ RANDOM_WEIGHTS = InitialWeights("random", "random")
 class Stage:
     """A stage with everything resolved; what it computes is named by its fingerprint.
 
-    recipe : its `images_seen` is this stage's own share of the budget
+    recipe : its `images_seen` is this stage's own share of the budget; values that cannot matter here (such as
+        `target_share`) are put to the general default, so that equal work has one fingerprint
     index : position in the chain, from 0
     parent : fingerprint of the stage that it goes on from, or None
+    select : content of the select samples that the checkpoint is chosen on; empty where the last one is taken
     """
 
     fingerprint: str
@@ -196,6 +198,35 @@ class Stage:
     recipe: Recipe
     seed: int
     parent: str | None
+    select: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CellPlan:
+    """A cell with its chain.
+
+    stages : fingerprints, in order; the last one is reported on
+    entry : what must agree for runs to be put together over seeds, hashed; see Run
+    key : the entry and the seed, hashed: one run
+    images_seen, target_images_seen : of the whole chain as if it stood alone
+    """
+
+    cell: Cell
+    board: Board
+    weights: InitialWeights
+    stages: tuple[str, ...]
+    entry: str
+    key: str
+    images_seen: int
+    target_images_seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All stages that some cells need, each once, parents before children; and the cells."""
+
+    stages: tuple[Stage, ...]
+    cells: tuple[CellPlan, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +357,76 @@ class Run:
     def row(self) -> str:
         """The 10 hex digits by which every command names this run's entry."""
         return self.entry[:10]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What ranking needs of a run, without the rest: ten thousand of them are read at once.
+
+    weights : where the chain started, in words (`InitialWeights.source`)
+    accuracy, uar, macro_f1 : None for a failed run
+    correct : bool [n], which samples of the board were answered right, in the board's order; None for a failed run
+    """
+
+    entry: str
+    status: Literal["finished", "failed"]
+    board: Board | None
+    backbone: str
+    strategy: str
+    target: str
+    auxiliaries: tuple[str, ...]
+    weights: str
+    image_size: int
+    device: str
+    seed: int
+    images_seen: int
+    train_seconds: float
+    accuracy: Score | None
+    uar: Score | None
+    macro_f1: Score | None
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+    correct: NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, run: Run, correct: NDArray[np.bool_] | None) -> RunSummary:
+        """A run's summary; `correct` is bool [n] for a finished run."""
+        scores = {score.metric: score for score in run.scores}
+        return cls(
+            entry=run.entry,
+            status=run.status,
+            board=run.board,
+            backbone=run.cell.backbone,
+            strategy=run.cell.strategy,
+            target=run.cell.target,
+            auxiliaries=run.cell.auxiliaries,
+            weights=run.weights.source,
+            image_size=run.cell.recipe.image_size,
+            device=run.environment.device_kind,
+            seed=run.cell.seed,
+            images_seen=run.images_seen,
+            train_seconds=run.train_seconds,
+            accuracy=scores.get("accuracy"),
+            uar=scores.get("uar"),
+            macro_f1=scores.get("macro_f1"),
+            notes=run.notes,
+            error=run.error,
+            correct=correct,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How fast a finished stage was trained, for estimates of the next one."""
+
+    backbone: str
+    image_size: int
+    trainable: str
+    precision: str
+    batch_size: int
+    device: str
+    threads: int
+    images_per_second: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""(docstring to be written)"""
+"""Samples: read, cached, labelled by name, put on the device, augmented."""

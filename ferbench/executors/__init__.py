@@ -1,1 +1,1 @@
-"""(docstring to be written)"""
+"""Where stages run. One executor today: in this process, one stage after the other."""

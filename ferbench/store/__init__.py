@@ -1,1 +1,5 @@
-"""(docstring to be written)"""
+"""Where results are kept: SQLite by default, PostgreSQL by URL. Only this package knows SQL."""
+
+from ferbench.store.repository import Store, open_store
+
+__all__ = ["Store", "open_store"]

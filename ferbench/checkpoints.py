@@ -1,0 +1,85 @@
+"""Trained weights on disk: one safetensors file a stage, named by fingerprint, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ferbench.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class Checkpoints:
+    """The checkpoint folder below the cache folder."""
+
+    def __init__(self, cache_folder: Path) -> None:
+        self.folder = cache_folder / "checkpoints"
+
+    def path(self, fingerprint: str) -> Path:
+        return self.folder / f"{fingerprint}.safetensors"
+
+    def holds(self, fingerprint: str) -> bool:
+        return self.path(fingerprint).is_file()
+
+    def save(self, fingerprint: str, module: nn.Module) -> str:
+        """Write a module's state; gives the file's SHA-256.
+
+        Raises
+        ------
+        CheckpointError : the folder cannot be written or the disk is full; nothing is left behind
+        """
+        from safetensors.torch import save
+
+        # Cloned one by one: safetensors refuses tensors that share memory, as tied weights do.
+        state = {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
+        content = save(state, metadata={"stage": fingerprint})
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix="new-", dir=self.folder)
+        except OSError as error:
+            raise CheckpointError(f"checkpoint folder {self.folder} cannot be written: {error.strerror}") from error
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.path(fingerprint))
+        except OSError as error:
+            raise CheckpointError(
+                f"checkpoint of {len(content) / 1e6:.0f} MB cannot be written to {self.folder}: {error.strerror}; "
+                "free room or name another folder with FERBENCH_CACHE"
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        return hashlib.sha256(content).hexdigest()
+
+    def load(self, fingerprint: str, sha256: str | None = None) -> dict[str, Tensor]:
+        """Read a stage's state.
+
+        Raises
+        ------
+        CheckpointError : not there, not readable, or not of the given hash
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        path = self.path(fingerprint)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise CheckpointError(f"checkpoint {path} cannot be read: {error.strerror}; run again with --force") from error
+        if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+            raise CheckpointError(f"checkpoint {path} is not the file that was stored: run again with --force")
+        try:
+            return load(content)
+        except SafetensorError as error:
+            raise CheckpointError(f"checkpoint {path} is damaged: run again with --force") from error
+
+    def remove(self, fingerprint: str) -> None:
+        self.path(fingerprint).unlink(missing_ok=True)

@@ -1,0 +1,285 @@
+"""Ranking, pure: summaries of runs in, tables of entries out. Rows of different boards never meet.
+
+Rank is 1 + the number of entries that are significantly better, by a two-sided paired t test at 5 % on every pair of a
+board. An entry's answer to a sample is the mean of its seeds' answers, 0 to 1; a pair is compared on the n differences.
+The test speaks of the samples, not of the seeds, and is not corrected for the number of pairs: it sorts a table, and
+`compare` is the careful answer.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ferbench.errors import StoreError
+from ferbench.metrics import t_critical, t_interval, wilson
+from ferbench.records import Board, Entry, Interval, RunSummary, Score
+
+#: Entries compared with all others at once; bounds the memory, and few enough stay in the processor's cache.
+_BLOCK = 64
+
+
+@dataclass(frozen=True, slots=True)
+class FailedEntry:
+    """The failed runs of one key: never averaged, never ranked. `error` is the last one's line."""
+
+    row: str
+    backbone: str
+    strategy: str
+    target: str
+    auxiliaries: tuple[str, ...]
+    seeds: tuple[int, ...]
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class BoardTable:
+    """A board with its entries by rank, then accuracy, and what failed on it."""
+
+    board: Board
+    entries: tuple[Entry, ...]
+    failed: tuple[FailedEntry, ...] = ()
+
+
+def leaderboards(runs: Iterable[RunSummary]) -> tuple[BoardTable, ...]:
+    """One table per board, by target; runs are put together over seeds by `entry`.
+
+    Raises
+    ------
+    StoreError : a finished run without scores, or whose correctness is not of its board's n samples
+    """
+    boards: dict[str, Board] = {}
+    by_board: dict[str, list[RunSummary]] = defaultdict(list)
+    for run in runs:
+        if run.board is not None:
+            boards.setdefault(run.board.fingerprint, run.board)
+            by_board[run.board.fingerprint].append(run)
+    order = sorted(boards.values(), key=lambda b: (b.target, b.split, b.label_set, b.protocol, b.fingerprint))
+    return tuple(_table(board, by_board[board.fingerprint]) for board in order)
+
+
+def failures_without_board(runs: Iterable[RunSummary]) -> tuple[FailedEntry, ...]:
+    """Runs that failed before their report split was read, so that they belong to no table."""
+    return _failed([run for run in runs if run.board is None])
+
+
+def ranks(correct: Sequence[NDArray[np.bool_]]) -> NDArray[np.int64]:
+    """The rank of each entry, int64 [entries], from its runs' answers.
+
+    Parameters
+    ----------
+    correct : per entry, bool [seeds, n]; all entries of the same n samples
+
+    Notes
+    -----
+    With d the differences of a pair, the two-sided test is t^2 = (n - 1) mean(d)^2 / (mean(d^2) - mean(d)^2) > c^2, c
+    being the 97.5 % point of t with n - 1 degrees, or without division (n - 1 + c^2) / c^2 mean(d)^2 > mean(d^2). As
+    mean(d^2) = mean(a^2) + mean(b^2) - 2 mean(a b), one matrix product of all answers serves all pairs. Its
+    entries are counts, exact in float32, so ranks are the same on every machine.
+    """
+    entries, n = len(correct), correct[0].shape[1] if correct else 0
+    if n < 2:
+        return np.ones(entries, dtype=np.int64)
+    seeds = np.array([len(answers) for answers in correct], dtype=np.float64)
+    # The most a product of two rows of counts can be; beyond float32's integers it is done in float64.
+    exact = np.float32 if seeds.max() ** 2 * n < 2**24 else np.float64
+    counts: NDArray[Any] = np.stack([answers.sum(axis=0) for answers in correct]).astype(exact)
+    mean = counts.sum(axis=1, dtype=np.float64) / (seeds * n)
+    # Best first: who is significantly better than an entry then stands before it.
+    order = np.argsort(-mean, kind="stable")
+    counts, seeds, mean = counts[order], seeds[order], mean[order]
+    square = np.einsum("en,en->e", counts, counts, dtype=np.float64) / (seeds**2 * n)
+    factor = (n - 1) / t_critical(n - 1) ** 2 + 1
+    better = np.zeros(entries, dtype=np.int64)
+    for start in range(0, entries, _BLOCK):
+        block = slice(start, min(start + _BLOCK, entries))
+        end = _first_certain(mean, block, factor)
+        rest = slice(start, end)
+        product = (counts[block] @ counts[rest].T).astype(np.float64) / (seeds[block, None] * (seeds[None, rest] * n))
+        difference = mean[block, None] - mean[None, rest]
+        spread = square[block, None] + square[None, rest] - 2 * product
+        better[rest] += ((factor * difference**2 > spread) & (difference > 0)).sum(axis=0)
+        better[end:] += block.stop - block.start
+    result = np.empty(entries, dtype=np.int64)
+    result[order] = 1 + better
+    return result
+
+
+def as_json(tables: Sequence[BoardTable]) -> dict[str, Any]:
+    """What `leaderboard --json` prints. Scripts rely on it: fields may be added, never changed."""
+    return {"boards": [_board_json(table) for table in tables]}
+
+
+def _first_certain(mean: NDArray[np.float64], block: slice, factor: float) -> int:
+    """From which entry on every one is worse than all of a block whatever their answers; entries are best first.
+
+    mean(d^2) is at most mean(|d|), and that at most a + b and 2 - a - b of the two means. Most pairs of a long board
+    are decided so, without a product.
+    """
+    high, low = float(mean[block.start]), float(mean[block.stop - 1])
+    difference = np.maximum(low - mean, 0)
+    most = np.minimum(high + mean, 2 - low - mean)
+    uncertain: NDArray[np.intp] = np.flatnonzero(factor * difference**2 <= most * (1 + 1e-9))
+    return max(int(uncertain[-1]) + 1, int(block.stop))
+
+
+def _table(board: Board, runs: Sequence[RunSummary]) -> BoardTable:
+    failed = _failed(runs)
+    by_entry: dict[str, list[RunSummary]] = defaultdict(list)
+    for run in runs:
+        if run.status == "finished":
+            by_entry[run.entry].append(run)
+    groups = [sorted(group, key=lambda run: run.seed) for _, group in sorted(by_entry.items())]
+    failures = {failure.row: failure for failure in failed}
+    places = ranks([_answers(group, board) for group in groups])
+    entries = [_entry(group, int(rank), board, failures) for group, rank in zip(groups, places, strict=True)]
+    entries.sort(key=lambda entry: (entry.rank, -entry.accuracy.mean, entry.row))
+    return BoardTable(board, tuple(entries), failed)
+
+
+def _answers(runs: Sequence[RunSummary], board: Board) -> NDArray[np.bool_]:
+    for run in runs:
+        if run.correct is None or run.correct.shape != (board.n,):
+            raise StoreError(
+                f"row {run.entry[:10]}, seed {run.seed}: its answers are not of the {board.n} samples of "
+                f"{board.target} {board.split}: run that cell again with --force"
+            )
+    return np.stack([run.correct for run in runs if run.correct is not None])
+
+
+def _entry(runs: Sequence[RunSummary], rank: int, board: Board, failures: dict[str, FailedEntry]) -> Entry:
+    first = runs[0]
+    row = first.entry[:10]
+    accuracy = _interval(runs, "accuracy")
+    notes = []
+    if accuracy.mean <= board.majority:
+        notes.append("does not beat the majority line")
+    if len(runs) == 1:
+        notes.append("1 seed")
+    if row in failures:
+        failure = failures[row]
+        count = len(failure.seeds)
+        notes.append(f"{count} {'run' if count == 1 else 'runs'} failed: {failure.error}")
+    notes.extend(note for run in runs for note in run.notes)
+    return Entry(
+        row=row,
+        rank=rank,
+        backbone=first.backbone,
+        strategy=first.strategy,
+        auxiliaries=first.auxiliaries,
+        weights=first.weights,
+        image_size=first.image_size,
+        device=first.device,
+        seeds=tuple(run.seed for run in runs),
+        accuracy=accuracy,
+        uar=_interval(runs, "uar"),
+        macro_f1=_interval(runs, "macro_f1"),
+        images_seen=first.images_seen,
+        train_seconds=sum(run.train_seconds for run in runs) / len(runs),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _interval(runs: Sequence[RunSummary], metric: Literal["accuracy", "uar", "macro_f1"]) -> Interval:
+    """Over one seed the run's own interval, over several Student's t, cut to what a fraction can be."""
+    scores: list[Score | None] = [getattr(run, metric) for run in runs]
+    known = [score for score in scores if score is not None]
+    if len(known) < len(scores):
+        raise StoreError(f"row {runs[0].entry[:10]} has a finished run without {metric}: run it again with --force")
+    if len(known) == 1:
+        score = known[0]
+        low, high = (
+            (score.low, score.high)
+            if score.low is not None and score.high is not None
+            else wilson(score.value * score.n, score.n)
+        )
+        return Interval(score.value, None, low, high, "wilson")
+    mean, sd, low, high = t_interval([score.value for score in known])
+    return Interval(mean, sd, max(0.0, low), min(1.0, high), "t")
+
+
+def _failed(runs: Sequence[RunSummary]) -> tuple[FailedEntry, ...]:
+    by_entry: dict[str, list[RunSummary]] = defaultdict(list)
+    for run in runs:
+        if run.status == "failed":
+            by_entry[run.entry].append(run)
+    found = []
+    for entry, unsorted in sorted(by_entry.items()):
+        group = sorted(unsorted, key=lambda run: (run.seed, run.error or ""))
+        last = group[-1]
+        found.append(
+            FailedEntry(
+                row=entry[:10],
+                backbone=last.backbone,
+                strategy=last.strategy,
+                target=last.target,
+                auxiliaries=last.auxiliaries,
+                seeds=tuple(run.seed for run in group),
+                error=last.error or "no reason was recorded",
+            )
+        )
+    return tuple(found)
+
+
+def _board_json(table: BoardTable) -> dict[str, Any]:
+    board = table.board
+    return {
+        "target": board.target,
+        "split": board.split,
+        "n": board.n,
+        "label_set": board.label_set,
+        "protocol": board.protocol,
+        "fingerprint": board.fingerprint,
+        "majority": board.majority,
+        "excluded": board.excluded,
+        "synthetic": board.synthetic,
+        "entries": [_entry_json(entry) for entry in table.entries],
+        "failed": [_failed_json(failure) for failure in table.failed],
+    }
+
+
+def _entry_json(entry: Entry) -> dict[str, Any]:
+    return {
+        "row": entry.row,
+        "rank": entry.rank,
+        "backbone": entry.backbone,
+        "strategy": entry.strategy,
+        "auxiliaries": list(entry.auxiliaries),
+        "weights": entry.weights,
+        "image_size": entry.image_size,
+        "device": entry.device,
+        "seeds": list(entry.seeds),
+        "accuracy": _interval_json(entry.accuracy),
+        "uar": _interval_json(entry.uar),
+        "macro_f1": _interval_json(entry.macro_f1),
+        "images_seen": entry.images_seen,
+        "train_seconds": entry.train_seconds,
+        "notes": list(entry.notes),
+    }
+
+
+def _interval_json(interval: Interval) -> dict[str, Any]:
+    return {
+        "mean": interval.mean,
+        "sd": interval.sd,
+        "low": interval.low,
+        "high": interval.high,
+        "interval": interval.kind,
+    }
+
+
+def _failed_json(failure: FailedEntry) -> dict[str, Any]:
+    return {
+        "row": failure.row,
+        "backbone": failure.backbone,
+        "strategy": failure.strategy,
+        "target": failure.target,
+        "auxiliaries": list(failure.auxiliaries),
+        "seeds": list(failure.seeds),
+        "error": failure.error,
+    }

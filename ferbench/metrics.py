@@ -1,0 +1,226 @@
+"""Scores from predictions: fixed definitions, so that boards stay comparable.
+
+Classes with no sample in the truth are left out of UAR and macro-F1. Ties go to the first class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ferbench.errors import DatasetError, FerbenchError
+from ferbench.records import Predictions, Score
+
+#: Names that `Score.metric` takes, in the order of `scores`.
+METRICS = ("accuracy", "uar", "macro_f1", "nll", "brier", "ece")
+
+ECE_BINS = 15
+
+#: 97.5 % point of the standard normal distribution: all intervals are two-sided at 95 %.
+Z_95 = 1.959963984540054
+
+#: Probabilities below float32's resolution are taken for it, so that one confident mistake does not make NLL infinite.
+SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScore:
+    """One class's scores, as fractions.
+
+    precision, f1 : 0 where the class was never predicted
+    recall : None where the truth has no sample of the class
+    support : samples of the class in the truth
+    """
+
+    name: str
+    precision: float
+    recall: float | None
+    f1: float
+    support: int
+
+
+def scores(predictions: Predictions, classes: Sequence[str]) -> tuple[Score, ...]:
+    """Every metric of METRICS over all samples.
+
+    accuracy : Wilson's 95 % interval
+    uar : mean recall over the classes present in the truth (also called balanced accuracy); interval below
+    macro_f1 : mean F1 over the classes present in the truth; interval below
+    nll : mean negative log probability of the true class, in nats
+    brier : mean over samples of the squared distance to the one-hot truth summed over classes, 0 to 2 (Brier 1950)
+    ece : expected calibration error over 15 equal-width bins of the top probability (Guo et al. 2017)
+
+    The intervals of UAR and macro-F1 are Wilson's at the effective sample size, the n at which a proportion would vary
+    as much as the metric does by the delta method (as in surveys, Dean and Pagano 2015), at most the real n.
+
+    Raises
+    ------
+    DatasetError : without labels or without samples
+    FerbenchError : shapes, labels or classes that do not fit together
+    """
+    labels, probabilities = _checked(predictions, classes)
+    n = len(labels)
+    right = probabilities.argmax(axis=1) == labels
+    table = confusion(predictions)
+    uar, uar_gradient = _uar(table)
+    macro_f1, f1_gradient = _macro_f1(table)
+    return (
+        Score("accuracy", float(right.mean()), n, *wilson(int(right.sum()), n)),
+        Score("uar", uar, n, *_interval_by_effective_n(uar, uar_gradient, table)),
+        Score("macro_f1", macro_f1, n, *_interval_by_effective_n(macro_f1, f1_gradient, table)),
+        Score("nll", _nll(labels, probabilities), n),
+        Score("brier", _brier(labels, probabilities), n),
+        Score("ece", _ece(right, probabilities.max(axis=1)), n),
+    )
+
+
+def class_scores(predictions: Predictions, classes: Sequence[str]) -> tuple[ClassScore, ...]:
+    """Precision, recall, F1 and support of each class, in the order of `classes`; raises as `scores` does."""
+    _checked(predictions, classes)
+    table = confusion(predictions)
+    hits, support, predicted = np.diag(table), table.sum(axis=1), table.sum(axis=0)
+    return tuple(
+        ClassScore(
+            name=name,
+            precision=float(hits[c] / predicted[c]) if predicted[c] else 0.0,
+            recall=float(hits[c] / support[c]) if support[c] else None,
+            f1=float(2 * hits[c] / (support[c] + predicted[c])) if support[c] + predicted[c] else 0.0,
+            support=int(support[c]),
+        )
+        for c, name in enumerate(classes)
+    )
+
+
+def confusion(predictions: Predictions) -> NDArray[np.int64]:
+    """Counts as int64 [C, C]: rows are the truth, columns what was predicted."""
+    labels = _labels(predictions)
+    count = predictions.probabilities.shape[1]
+    cells = labels * count + predictions.probabilities.argmax(axis=1)
+    return np.bincount(cells, minlength=count * count).reshape(count, count).astype(np.int64)
+
+
+def correctness(predictions: Predictions) -> NDArray[np.bool_]:
+    """Which samples were answered right, bool [n], in the order of the predictions."""
+    right: NDArray[np.bool_] = predictions.probabilities.argmax(axis=1) == _labels(predictions)
+    return right
+
+
+def wilson(successes: float, n: float) -> tuple[float, float]:
+    """Wilson's 95 % score interval of a proportion (Wilson 1927, without continuity correction)."""
+    share = successes / n
+    centre = (share + Z_95**2 / (2 * n)) / (1 + Z_95**2 / n)
+    half = Z_95 / (1 + Z_95**2 / n) * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n * n))
+    # At 0 and n the end is the share itself; rounding must not push it outside.
+    return min(max(0.0, centre - half), share), max(min(1.0, centre + half), share)
+
+
+def t_interval(values: Sequence[float]) -> tuple[float, float, float, float]:
+    """Mean, sample standard deviation and the two ends of Student's 95 % interval of at least two values.
+
+    Raises
+    ------
+    ValueError : for fewer than two values, whose spread is unknown
+    """
+    if len(values) < 2:
+        raise ValueError("an interval over seeds needs at least two values")
+    mean = math.fsum(values) / len(values)
+    sd = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+    half = t_critical(len(values) - 1) * sd / math.sqrt(len(values))
+    return mean, sd, mean - half, mean + half
+
+
+def t_critical(degrees: int) -> float:
+    """97.5 % point of Student's t distribution."""
+    # scipy.stats would cost a second of import for the same number.
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees, 0.975))
+
+
+def _labels(predictions: Predictions) -> NDArray[np.int64]:
+    if predictions.labels is None:
+        raise DatasetError(
+            f"{predictions.dataset} {predictions.split} has no labels, so nothing can be scored: "
+            "report on a split whose labels are published"
+        )
+    return predictions.labels
+
+
+def _checked(predictions: Predictions, classes: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    labels = _labels(predictions)
+    place = f"predictions on {predictions.dataset} {predictions.split}"
+    if len(labels) == 0:
+        raise DatasetError(f"{place} hold no sample: check the split and the label set")
+    if predictions.probabilities.shape != (len(labels), len(classes)):
+        raise FerbenchError(
+            f"{place} have probabilities of shape {predictions.probabilities.shape} "
+            f"for {len(labels)} labels and {len(classes)} classes: predict again with this label set"
+        )
+    outside = np.flatnonzero((labels < 0) | (labels >= len(classes)))
+    if len(outside):
+        row = int(outside[0])
+        raise FerbenchError(
+            f"{place}: sample {predictions.ids[row]!r} has label {labels[row]} of {len(classes)} classes: "
+            "map the dataset's labels by name"
+        )
+    # One NaN would turn argmax into an answer and every sum into NaN.
+    broken = np.flatnonzero(~np.isfinite(predictions.probabilities).all(axis=1))
+    if len(broken):
+        raise FerbenchError(
+            f"{place}: sample {predictions.ids[int(broken[0])]!r} has probabilities that are not finite: "
+            "train with a lower learning rate"
+        )
+    return labels, predictions.probabilities.astype(np.float64)
+
+
+def _uar(table: NDArray[np.int64]) -> tuple[float, NDArray[np.float64]]:
+    """UAR of a confusion table, and its gradient [C, C] by the shares of the table's cells."""
+    support = table.sum(axis=1)
+    present = support > 0
+    recall = np.divide(np.diag(table), support, out=np.zeros(len(table)), where=present)
+    weight = np.divide(table.sum(), support, out=np.zeros(len(table)), where=present) / present.sum()
+    gradient = weight[:, None] * (np.eye(len(table)) - recall[:, None])
+    return float(recall[present].mean()), gradient
+
+
+def _macro_f1(table: NDArray[np.int64]) -> tuple[float, NDArray[np.float64]]:
+    """Macro-F1 of a confusion table, and its gradient [C, C] by the shares of the table's cells."""
+    present = table.sum(axis=1) > 0
+    total = table.sum(axis=1) + table.sum(axis=0)
+    f1 = np.divide(2 * np.diag(table), total, out=np.zeros(len(table)), where=present)
+    weight = np.divide(table.sum(), total, out=np.zeros(len(table)), where=present) / present.sum()
+    loss = weight * f1
+    gradient = np.diag(2 * weight) - loss[:, None] - loss[None, :]
+    return float(f1[present].mean()), gradient
+
+
+def _interval_by_effective_n(
+    value: float, gradient: NDArray[np.float64], table: NDArray[np.int64]
+) -> tuple[float, float]:
+    n = int(table.sum())
+    shares = table / n
+    variance = (float((shares * gradient**2).sum()) - float((shares * gradient).sum()) ** 2) / n
+    # A variance of nothing (all recalls 0 or 1) is an estimate, not knowledge: never trust more than n samples.
+    spread = value * (1 - value)
+    effective = min(float(n), spread / variance) if variance > 0 and spread > 0 else float(n)
+    return wilson(value * effective, effective)
+
+
+def _nll(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> float:
+    truth = probabilities[np.arange(len(labels)), labels]
+    return float(-np.log(np.clip(truth, SMALLEST_PROBABILITY, 1.0)).mean())
+
+
+def _brier(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> float:
+    truth = np.eye(probabilities.shape[1])[labels]
+    return float(((probabilities - truth) ** 2).sum(axis=1).mean())
+
+
+def _ece(right: NDArray[np.bool_], confidence: NDArray[np.float64]) -> float:
+    # Bins are closed on the right, as in Guo et al.: a confidence of exactly 1/15 is in the first.
+    bins = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
+    gap = np.bincount(bins, weights=right - confidence, minlength=ECE_BINS)
+    return float(np.abs(gap).sum() / len(right))

@@ -1,0 +1,169 @@
+"""From cells to the graph of stages: equal work is found by fingerprint and planned once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+
+from ferbench.expressions import label_set
+from ferbench.matrix import Components
+from ferbench.recipes import changed
+from ferbench.records import (
+    PREPROCESSING_VERSION,
+    PROTOCOL_VERSION,
+    Board,
+    Cell,
+    CellPlan,
+    InitialWeights,
+    Plan,
+    Recipe,
+    Stage,
+    StageSpec,
+    TrainingPart,
+    as_plain,
+    fingerprint,
+)
+
+_DEFAULT = Recipe()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PlanInputs:
+    """What planning needs to know of the world; each is a pure look-up.
+
+    training_part : (dataset reference, label set) to the samples trained on
+    select_content : (dataset reference, label set) to the hash of the select samples
+    board : (target reference, label set) to the board
+    weights : (backbone, policy) to the weights that a chain starts from
+    precision : what `precision=auto` means on the device
+    device_kind : part of every entry
+    """
+
+    training_part: Callable[[str, str], TrainingPart]
+    select_content: Callable[[str, str], str]
+    board: Callable[[str, str], Board]
+    weights: Callable[[str, str], InitialWeights]
+    precision: str
+    device_kind: str
+
+
+def make_plan(cells: Iterable[Cell], components: Components, inputs: PlanInputs) -> Plan:
+    """Resolve every cell's chain; stages come out in first-needed order, which puts parents before children."""
+    stages: dict[str, Stage] = {}
+    planned: list[CellPlan] = []
+    specs_of: dict[tuple[str, str, tuple[str, ...], Recipe], tuple[StageSpec, ...]] = {}
+    for cell in cells:
+        key = (cell.strategy, cell.target, cell.auxiliaries, cell.recipe)
+        if key not in specs_of:
+            specs_of[key] = components.strategy(cell.strategy).stages(cell.target, cell.auxiliaries, cell.recipe)
+        chain = _chain(cell, specs_of[key], components, inputs)
+        for stage in chain:
+            stages.setdefault(stage.fingerprint, stage)
+        planned.append(_cell_plan(cell, chain, inputs))
+    return Plan(tuple(stages.values()), tuple(planned))
+
+
+def _chain(cell: Cell, specs: tuple[StageSpec, ...], components: Components, inputs: PlanInputs) -> list[Stage]:
+    backbone = components.backbone(cell.backbone)
+    weights = inputs.weights(cell.backbone, cell.weights)
+    classes = label_set(cell.recipe.label_set).classes
+    chain: list[Stage] = []
+    for index, spec in enumerate(specs):
+        parts = tuple(inputs.training_part(name, cell.recipe.label_set) for name in spec.datasets)
+        recipe = _resolved(cell, index, spec, inputs.precision)
+        select = ()
+        if recipe.checkpoint == "best-on-select":
+            select = tuple(inputs.select_content(name, cell.recipe.label_set) for name in spec.datasets)
+        stage = Stage(
+            fingerprint="",
+            index=index,
+            backbone=backbone.name,
+            weights=weights,
+            parts=parts,
+            classes=classes,
+            recipe=recipe,
+            seed=cell.seed,
+            parent=chain[-1].fingerprint if chain else None,
+            select=tuple(select),
+        )
+        named = {**_computed(stage, backbone.version, backbone.library), "seed": cell.seed, "parent": stage.parent}
+        chain.append(dataclasses.replace(stage, fingerprint=fingerprint(named)))
+    return chain
+
+
+def _resolved(cell: Cell, index: int, spec: StageSpec, precision: str) -> Recipe:
+    """The stage's own recipe: the cell's, then the strategy's changes, then the user's for this stage."""
+    own = [(change.key, change.value) for change in cell.stage_changes if change.stage == index + 1]
+    recipe = changed(cell.recipe, [*spec.changes, *own])
+    # Full batches only: the budget is what is really drawn.
+    steps = max(1, round(cell.recipe.images_seen * spec.share) // recipe.batch_size)
+    return dataclasses.replace(
+        recipe,
+        images_seen=steps * recipe.batch_size,
+        precision=precision if recipe.precision == "auto" else recipe.precision,
+        target_share=_DEFAULT.target_share,
+        mixing=recipe.mixing if len(spec.datasets) > 1 else _DEFAULT.mixing,
+        head=recipe.head if index > 0 else _DEFAULT.head,
+    )
+
+
+def _computed(stage: Stage, version: int, library: str) -> Mapping[str, object]:
+    """What a stage computes, but for seed and parent."""
+    return {
+        "backbone": stage.backbone,
+        "backbone_version": version,
+        "library": library,
+        "weights": stage.weights.sha256,
+        "index": stage.index,
+        "data": [[part.content, part.count] for part in stage.parts],
+        "select": list(stage.select),
+        "classes": list(stage.classes),
+        "recipe": as_plain(stage.recipe),
+        "preprocessing": PREPROCESSING_VERSION,
+        "protocol": PROTOCOL_VERSION,
+    }
+
+
+def _cell_plan(cell: Cell, chain: list[Stage], inputs: PlanInputs) -> CellPlan:
+    board = inputs.board(cell.target, cell.recipe.label_set)
+    entry = fingerprint(
+        {
+            "board": board.fingerprint,
+            "strategy": cell.strategy,
+            "target": cell.target,
+            "auxiliaries": list(cell.auxiliaries),
+            "device": inputs.device_kind,
+            "weights": chain[0].weights.sha256,
+            "backbone": cell.backbone,
+            "stages": [_seedless(stage) for stage in chain],
+            "protocol": PROTOCOL_VERSION,
+        }
+    )
+    return CellPlan(
+        cell=cell,
+        board=board,
+        weights=chain[0].weights,
+        stages=tuple(stage.fingerprint for stage in chain),
+        entry=entry,
+        key=fingerprint([entry, cell.seed]),
+        images_seen=sum(stage.recipe.images_seen for stage in chain),
+        target_images_seen=sum(_target_images(stage, cell.target) for stage in chain),
+    )
+
+
+def _seedless(stage: Stage) -> Mapping[str, object]:
+    return {
+        "data": [part.content for part in stage.parts],
+        "select": list(stage.select),
+        "recipe": as_plain(stage.recipe),
+    }
+
+
+def _target_images(stage: Stage, target: str) -> int:
+    """Images of the target among a stage's, rounded: by size where mixed raw, an equal part where balanced."""
+    own = [part.count for part in stage.parts if part.dataset == target]
+    if not own:
+        return 0
+    if stage.recipe.mixing == "balanced":
+        return round(stage.recipe.images_seen / len(stage.parts))
+    return round(stage.recipe.images_seen * sum(own) / sum(part.count for part in stage.parts))

@@ -1,0 +1,43 @@
+"""Dataset references: a dataset's name, and optionally which of its splits are meant, as in `fer2013:train+select`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ferbench.components import Dataset
+from ferbench.errors import UnknownName, UsageError
+from ferbench.records import ROLES
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetReference:
+    """A dataset with the splits that were named, as published or as roles; empty where none were."""
+
+    dataset: Dataset
+    splits: tuple[str, ...] = ()
+
+
+def parse_reference(text: str, find: Callable[[str], Dataset]) -> DatasetReference:
+    """Read `NAME` or `NAME:SPLIT+SPLIT`; `find` is the catalog's look-up, whose UnknownName passes through.
+
+    Whole names are tried first, so that a family's prefix may hold a colon of its own.
+
+    Raises
+    ------
+    UnknownName : no such dataset
+    UsageError : no such split
+    """
+    try:
+        return DatasetReference(find(text))
+    except UnknownName:
+        name, colon, named = text.rpartition(":")
+        if not colon:
+            raise
+    dataset = find(name)
+    splits = tuple(named.split("+"))
+    for split in splits:
+        if split not in dataset.splits and split not in ROLES:
+            known = ", ".join((*dataset.splits, *ROLES))
+            raise UsageError(f"dataset {name!r} has no split {split!r} (in {text!r}): there are {known}")
+    return DatasetReference(dataset, splits)

@@ -1,0 +1,222 @@
+"""Records to columns and back. Arrays are little-endian bytes under zlib, text is JSON; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import types
+import typing
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeVar, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ferbench.errors import StoreError
+from ferbench.records import Board, Predictions, Run, RunSummary, Score, Stage, StageResult, as_plain
+
+T = TypeVar("T")
+
+_Decode = Callable[[Any], Any]
+
+
+def to_json(record: object) -> str:
+    """A record as JSON text."""
+    return json.dumps(as_plain(record), ensure_ascii=False, separators=(",", ":"), default=_unwrapped)
+
+
+def from_json(kind: type[T], text: str) -> T:
+    """The record of a dataclass that `to_json` wrote.
+
+    Fields that the text lacks take their defaults and those that the class lacks are passed over, so that a field may
+    be added to a record without touching stored rows.
+
+    Raises
+    ------
+    StoreError : text that is not such a record
+    """
+    try:
+        record: T = _decoder(typing.cast(Any, kind))(json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StoreError(f"the store holds a broken {kind.__name__} ({error}): restore a copy of it") from error
+    return record
+
+
+@functools.lru_cache(maxsize=4096)
+def strings_from_json(text: str) -> tuple[str, ...]:
+    """A tuple of strings from its JSON; rows repeat them, so the last ones are remembered."""
+    return tuple(json.loads(text))
+
+
+@functools.cache
+def _decoder(kind: Any) -> _Decode:
+    """How to rebuild a value of an annotated type from JSON's own types."""
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return _record_decoder(kind)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        return _tuple_decoder(arguments)
+    if origin in (Union, types.UnionType):
+        others = [argument for argument in arguments if argument is not type(None)]
+        if len(others) == 1:
+            inner = _decoder(others[0])
+            return inner if inner is _as_is else lambda value: None if value is None else inner(value)
+    elif origin is not Literal and kind not in (str, int, float, bool):
+        raise TypeError(f"no way to store a {kind}")
+    return _as_is
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+def _unwrapped(value: Any) -> Any:
+    """A numpy scalar as Python's own number, which is all that JSON and the database take."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"no way to store a {type(value).__name__}")
+
+
+def _columns(**values: Any) -> dict[str, Any]:
+    return {name: _unwrapped(value) if isinstance(value, np.generic) else value for name, value in values.items()}
+
+
+@functools.cache
+def _record_decoder(kind: type[Any]) -> _Decode:
+    hints = typing.get_type_hints(kind)
+    plain: list[str] = []
+    nested: list[tuple[str, _Decode]] = []
+    for field in dataclasses.fields(kind):
+        decode = _decoder(hints[field.name])
+        if decode is _as_is:
+            plain.append(field.name)
+        else:
+            nested.append((field.name, decode))
+
+    def decode_record(value: Mapping[str, Any]) -> Any:
+        arguments = {name: value[name] for name in plain if name in value}
+        for name, decode in nested:
+            if name in value:
+                arguments[name] = decode(value[name])
+        return kind(**arguments)
+
+    return decode_record
+
+
+def _tuple_decoder(arguments: tuple[Any, ...]) -> _Decode:
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        each = _decoder(arguments[0])
+        return tuple if each is _as_is else lambda value: tuple([each(item) for item in value])
+    decoders = [_decoder(argument) for argument in arguments]
+    return lambda value: tuple([decode(item) for decode, item in zip(decoders, value, strict=True)])
+
+
+def stage_columns(stage: Stage, result: StageResult, saved_at: float) -> dict[str, Any]:
+    """A row of `stages`."""
+    recipe = stage.recipe
+    return _columns(
+        fingerprint=stage.fingerprint,
+        saved_at=saved_at,
+        backbone=stage.backbone,
+        image_size=recipe.image_size,
+        trainable=recipe.trainable,
+        precision=recipe.precision,
+        batch_size=recipe.batch_size,
+        device=result.device,
+        threads=result.threads,
+        images_per_second=result.images_per_second,
+        stage=to_json(stage),
+        result=to_json(result),
+    )
+
+
+def board_columns(board: Board) -> dict[str, Any]:
+    """A row of `boards`."""
+    return _columns(**{field.name: getattr(board, field.name) for field in dataclasses.fields(board)})
+
+
+def run_columns(run: Run, correct: NDArray[np.bool_] | None) -> dict[str, Any]:
+    """A row of `runs`."""
+    summary = RunSummary.of(run, correct)
+    columns: dict[str, Any] = {
+        "key": run.key,
+        "entry": summary.entry,
+        "status": summary.status,
+        "board": summary.board.fingerprint if summary.board else None,
+        "backbone": summary.backbone,
+        "strategy": summary.strategy,
+        "target": summary.target,
+        "auxiliaries": to_json(summary.auxiliaries),
+        "weights": summary.weights,
+        "image_size": summary.image_size,
+        "device": summary.device,
+        "seed": summary.seed,
+        "images_seen": summary.images_seen,
+        "train_seconds": summary.train_seconds,
+        "notes": to_json(summary.notes),
+        "error": summary.error,
+        "final_stage": run.stages[-1] if run.stages else None,
+        "correct": None if correct is None else np.packbits(correct).tobytes(),
+        "record": to_json(run),
+    }
+    for metric in ("accuracy", "uar", "macro_f1"):
+        score: Score | None = getattr(summary, metric)
+        columns[metric] = score.value if score else None
+        columns[f"{metric}_low"] = score.low if score else None
+        columns[f"{metric}_high"] = score.high if score else None
+    return _columns(**columns)
+
+
+def unpack_correctness(packed: Sequence[bytes], n: int) -> NDArray[np.bool_]:
+    """Correctness vectors of one board, bool [runs, n]."""
+    width = (n + 7) // 8
+    if any(len(bits) != width for bits in packed):
+        raise StoreError(f"the store holds a correctness vector that is not of its board's {n} samples: restore a copy")
+    table = np.frombuffer(b"".join(packed), dtype=np.uint8).reshape(len(packed), width)
+    return np.unpackbits(table, axis=1, count=n).view(np.bool_)
+
+
+def predictions_columns(stage: str, content: str, record: Predictions) -> dict[str, Any]:
+    """A row of `predictions`."""
+    n, classes = record.probabilities.shape
+    return {
+        "stage": stage,
+        "dataset": record.dataset,
+        "split": record.split,
+        "content": content,
+        "n": n,
+        "classes": classes,
+        "ids": _pack_text(record.ids),
+        "labels": None if record.labels is None else zlib.compress(record.labels.astype("<i8").tobytes()),
+        "probabilities": zlib.compress(record.probabilities.astype("<f4").tobytes()),
+        "groups": None if record.groups is None else _pack_text(record.groups),
+    }
+
+
+def predictions_from_row(row: Any) -> Predictions:
+    """The record of a row of `predictions`."""
+    try:
+        probabilities = np.frombuffer(zlib.decompress(row.probabilities), dtype="<f4").reshape(row.n, row.classes)
+        labels = None if row.labels is None else np.frombuffer(zlib.decompress(row.labels), dtype="<i8").reshape(row.n)
+        return Predictions(
+            dataset=row.dataset,
+            split=row.split,
+            ids=_unpack_text(row.ids),
+            labels=None if labels is None else labels.astype(np.int64),
+            probabilities=probabilities.astype(np.float32),
+            groups=None if row.groups is None else _unpack_text(row.groups),
+        )
+    except (zlib.error, ValueError) as error:
+        raise StoreError(
+            f"the store holds broken predictions on {row.dataset} {row.split} ({error}): restore a copy of it"
+        ) from error
+
+
+def _pack_text(words: Iterable[str]) -> bytes:
+    return zlib.compress(json.dumps(list(words)).encode())
+
+
+def _unpack_text(packed: bytes) -> tuple[str, ...]:
+    return tuple(json.loads(zlib.decompress(packed)))

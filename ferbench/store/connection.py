@@ -1,0 +1,230 @@
+"""Opening the database: one engine that writes, one that reads.
+
+SQLite's writers begin with BEGIN IMMEDIATE: a transaction that starts as a reader and turns writer fails with "database
+is locked" whatever its timeout, and the driver's default mode loses updates. Readers begin plainly and never wait.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from ferbench.errors import StoreError
+from ferbench.store.filesystem import journal_mode
+from ferbench.store.migrations import migrate, require_newest
+
+#: How long a writer waits for the others. Each holds the store for milliseconds; this is for slow disks.
+BUSY_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """An opened store. `writer` is None where it is only read; `journal` is SQLite's journal mode, or None."""
+
+    location: str
+    reader: Engine
+    writer: Engine | None
+    journal: str | None
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that sees one state of the store throughout."""
+        with translated(self.location), self.reader.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that is committed at its end, or not at all."""
+        if self.writer is None:
+            raise StoreError(f"{self.location} is open for reading only: open it for writing to add to it")
+        with translated(self.location), self.writer.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        self.reader.dispose()
+        if self.writer is not None:
+            self.writer.dispose()
+
+
+@contextmanager
+def translated(location: str) -> Iterator[None]:
+    """Turn the database's errors into StoreError, each with its one line."""
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        cause = getattr(error, "orig", None) or error
+        raise StoreError(f"{location} {_reason(str(cause))}") from error
+
+
+def open_database(url_or_path: str, read_only: bool) -> Database:
+    """Open, and unless `read_only` create and migrate, the store at a path or SQLAlchemy URL."""
+    if "://" not in url_or_path:
+        return _open_file(Path(url_or_path), read_only)
+    try:
+        url = make_url(url_or_path)
+    except ArgumentError as error:
+        raise StoreError(
+            f"{url_or_path!r} is not a store's address: give a file's path or postgresql://user@host/name"
+        ) from error
+    if url.get_backend_name() == "sqlite":
+        if not url.database or url.database == ":memory:":
+            raise StoreError(f"{url_or_path!r} names no file: give the path of a store")
+        return _open_file(Path(url.database), read_only)
+    return _open_server(url, read_only)
+
+
+def _open_server(url: URL, read_only: bool) -> Database:
+    location = url.render_as_string(hide_password=True)
+    if url.get_backend_name() != "postgresql":
+        raise StoreError(f"{location} is no kind of store: stores are SQLite files or PostgreSQL databases")
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    try:
+        engine = create_engine(url)
+    except (ImportError, NoSuchModuleError) as error:
+        raise StoreError(
+            f"{location} cannot be reached without a driver ({error}): pip install 'psycopg[binary]'"
+        ) from error
+    database = Database(location, engine, None if read_only else engine, None)
+    _prepare(database)
+    return database
+
+
+def _open_file(path: Path, read_only: bool) -> Database:
+    path = path.expanduser().absolute()
+    location = str(path)
+    if path.is_dir():
+        raise StoreError(f"{location} is a folder: name a file in it, such as {path / 'leaderboard.sqlite'}")
+    if read_only:
+        if not path.exists():
+            raise StoreError(f"there is no store at {location} yet: `ferbench run` makes it")
+        with translated(location):
+            reader = _sqlite_engine(path, _connector(path, _read_query(path)), "BEGIN")
+        database = Database(location, reader, None, None)
+        _prepare(database)
+        return database
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"{location} cannot be made ({error.strerror}): make its folder writable, "
+            "or choose another store with --store"
+        ) from error
+    with translated(location):
+        connect = _connector(path, "mode=rwc")
+        journal = _prepare_file(connect, path, location)
+    reader = _sqlite_engine(path, _connector(path, "mode=rw", "PRAGMA query_only = ON"), "BEGIN")
+    database = Database(location, reader, _sqlite_engine(path, connect, "BEGIN IMMEDIATE"), journal)
+    _prepare(database)
+    return database
+
+
+def _prepare(database: Database) -> None:
+    try:
+        if database.writer is not None:
+            with database.writing() as connection:
+                migrate(connection, database.location)
+        else:
+            with database.reading() as connection:
+                require_newest(connection, database.location)
+    except BaseException:
+        database.close()
+        raise
+
+
+def _connector(path: Path, query: str, *statements: str) -> Callable[[], sqlite3.Connection]:
+    address = f"{path.as_uri()}?{query}"
+
+    def connect() -> sqlite3.Connection:
+        # isolation_level=None: the driver must not begin transactions of its own kind.
+        connection = sqlite3.connect(
+            address, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        for statement in ("PRAGMA foreign_keys = ON", *statements):
+            connection.execute(statement)
+        return connection
+
+    return connect
+
+
+def _sqlite_engine(path: Path, connect: Callable[[], sqlite3.Connection], begin: str) -> Engine:
+    engine = create_engine(URL.create("sqlite", database=str(path)), creator=connect, poolclass=QueuePool)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _prepare_file(connect: Callable[[], sqlite3.Connection], path: Path, location: str) -> str:
+    """Set the journal mode of a new store or one of ours, and give the mode that is in force."""
+    wanted = journal_mode(path)
+    connection = connect()
+    try:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if tables and "schema_version" not in tables:
+            # Another program's file stays as it is; stored_version says so.
+            return wanted
+        return _set_journal(connection, wanted)
+    finally:
+        connection.close()
+
+
+def _set_journal(connection: sqlite3.Connection, wanted: str) -> str:
+    # Changing the mode needs the file alone, and SQLite does not wait for that by itself.
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            (current,) = connection.execute("PRAGMA journal_mode").fetchone()
+            if current != wanted:
+                (current,) = connection.execute(f"PRAGMA journal_mode = {wanted}").fetchone()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return str(current)
+
+
+def _read_query(path: Path) -> str:
+    """How to open a file that is only read: a write-ahead log needs a writable folder unless the file stands still."""
+    connection = _connector(path, "mode=ro")()
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.OperationalError:
+        log = path.with_name(path.name + "-wal")
+        if log.exists() and log.stat().st_size:
+            raise StoreError(
+                f"{path} has unfinished business in {log.name} and lies in a read-only folder: "
+                "copy both files to a writable folder and read them there"
+            ) from None
+        return "mode=ro&immutable=1"
+    finally:
+        connection.close()
+    return "mode=ro"
+
+
+def _reason(message: str) -> str:
+    known = {
+        "file is not a database": "is not an SQLite database: choose another file with --store",
+        "unable to open database file": "cannot be opened: make the file and its folder writable, "
+        "or choose another store with --store",
+        "attempt to write a readonly database": "is read-only: make the file and its folder writable, "
+        "or choose another store with --store",
+        "database is locked": f"was held by another process for {BUSY_SECONDS:.0f} s: end that process and try again",
+        "database disk image is malformed": "is damaged: restore a copy, or rebuild it from published snapshots",
+        "disk is full": "cannot grow, the disk is full: free some space and run again",
+    }
+    for words, reason in known.items():
+        if words in message:
+            return reason
+    return f"cannot be used: {message}"

@@ -1,0 +1,75 @@
+"""Bringing a store to the newest schema; append-only.
+
+A change of the tables is one more function at the end of MIGRATIONS, and never a change of an earlier one: people's
+stores have run those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import Connection, insert, inspect, select, text, update
+
+from ferbench.errors import StoreError
+from ferbench.store.schema import metadata, schema_version
+
+Migration = Callable[[Connection], None]
+
+#: The first raises version 1 to 2, and so on. A new store gets the tables of schema.py at once and runs none.
+MIGRATIONS: tuple[Migration, ...] = ()
+
+
+def newest_version() -> int:
+    """The schema version that this ferbench writes."""
+    return 1 + len(MIGRATIONS)
+
+
+def stored_version(connection: Connection, location: str) -> int:
+    """A store's schema version, or 0 where there is nothing yet.
+
+    Raises
+    ------
+    StoreError : written by a newer ferbench, or a database of something else
+    """
+    tables = inspect(connection).get_table_names()
+    if schema_version.name not in tables:
+        if tables and connection.dialect.name == "sqlite":
+            raise StoreError(
+                f"{location} is a database of another program (table {tables[0]!r}): choose another file with --store"
+            )
+        return 0
+    version = connection.execute(select(schema_version.c.version)).scalar_one_or_none() or 0
+    if version > newest_version():
+        raise StoreError(
+            f"{location} was written by a newer ferbench (schema {version}, this one knows {newest_version()}): "
+            "upgrade ferbench or choose another store with --store"
+        )
+    return version
+
+
+def require_newest(connection: Connection, location: str) -> None:
+    """Refuse a store that would have to be migrated first, for one that is only read; raises StoreError."""
+    version = stored_version(connection, location)
+    if version == 0:
+        raise StoreError(f"{location} is empty: `ferbench run` fills it")
+    if version < newest_version():
+        raise StoreError(
+            f"{location} has schema {version}, older than this ferbench's {newest_version()}: "
+            "open it once for writing with `ferbench run`"
+        )
+
+
+def migrate(connection: Connection, location: str) -> None:
+    """Create the tables or bring them to the newest version, within the caller's writing transaction."""
+    if connection.dialect.name == "postgresql":
+        # CREATE TABLE IF NOT EXISTS is not safe against itself there. The number is arbitrary but ours.
+        connection.execute(text("SELECT pg_advisory_xact_lock(70827)"))
+    version = stored_version(connection, location)
+    if version == 0:
+        metadata.create_all(connection)
+        connection.execute(insert(schema_version).values(one=1, version=newest_version()))
+        return
+    for migration in MIGRATIONS[version - 1 :]:
+        migration(connection)
+    if version < newest_version():
+        connection.execute(update(schema_version).values(version=newest_version()))

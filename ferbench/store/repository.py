@@ -1,0 +1,296 @@
+"""The store as the rest of ferbench sees it: records in, records out. Every save is one transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Connection, Table, and_, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from ferbench.errors import StoreError
+from ferbench.records import Board, Predictions, Run, RunSummary, Speed, Stage, StageResult
+from ferbench.store import codec
+from ferbench.store.connection import Database, open_database
+from ferbench.store.lookup import entry_of
+from ferbench.store.schema import boards, runs, stages
+from ferbench.store.schema import predictions as saved_predictions
+from ferbench.store.summaries import all_boards, all_summaries
+
+#: Keys asked for in one statement; SQLite's older builds take 999 parameters.
+_KEYS_A_QUERY = 900
+
+
+def open_store(url_or_path: str, *, read_only: bool = False) -> Store:
+    """Open a store, and unless `read_only` make it with its folders and tables where there is none.
+
+    Parameters
+    ----------
+    url_or_path : a file's path, or a SQLAlchemy URL (sqlite:///PATH, postgresql://user@host/name)
+    read_only : touch nothing; the way to read a store that lies in a read-only folder
+
+    Raises
+    ------
+    StoreError : not a store, not writable, missing (with `read_only`), or written by a newer ferbench
+    """
+    return Store(open_database(url_or_path, read_only))
+
+
+class Store:
+    """Stages, predictions, boards and runs. Several processes may write one store at once.
+
+    Every method raises StoreError, in one line, where the database cannot be read or written.
+
+    Attributes
+    ----------
+    location : where the store is, for people; a password in a URL is hidden
+    journal : SQLite's journal mode (`wal`, or `delete` on network file systems); None for servers and read-only stores
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.location = database.location
+        self.journal = database.journal
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the database; the store cannot be used afterwards."""
+        self._database.close()
+
+    def save_stage(self, stage: Stage, result: StageResult) -> None:
+        """Keep a finished stage under its fingerprint. Trained again, the new result takes the old one's place,
+        since the checkpoint on disk is the new one too."""
+        if stage.fingerprint != result.fingerprint:
+            raise StoreError(f"stage {stage.fingerprint[:10]} came with the result of {result.fingerprint[:10]}")
+        with self._database.writing() as connection:
+            _upsert(connection, stages, codec.stage_columns(stage, result, time.time()), ("fingerprint",))
+
+    def stage(self, fingerprint: str) -> Stage | None:
+        """A finished stage by its fingerprint."""
+        with self._database.reading() as connection:
+            text = connection.scalar(select(stages.c.stage).where(stages.c.fingerprint == fingerprint))
+        return None if text is None else codec.from_json(Stage, text)
+
+    def stage_result(self, fingerprint: str) -> StageResult | None:
+        """What a finished stage gave, by its fingerprint."""
+        with self._database.reading() as connection:
+            text = connection.scalar(select(stages.c.result).where(stages.c.fingerprint == fingerprint))
+        return None if text is None else codec.from_json(StageResult, text)
+
+    def stage_results(self, fingerprints: Collection[str]) -> dict[str, StageResult]:
+        """What those of these stages gave that are finished, by fingerprint."""
+        wanted = list(dict.fromkeys(fingerprints))
+        found: dict[str, StageResult] = {}
+        with self._database.reading() as connection:
+            for start in range(0, len(wanted), _KEYS_A_QUERY):
+                query = select(stages.c.fingerprint, stages.c.result).where(
+                    stages.c.fingerprint.in_(wanted[start : start + _KEYS_A_QUERY])
+                )
+                for fingerprint, result in connection.execute(query):
+                    found[fingerprint] = codec.from_json(StageResult, result)
+        return found
+
+    def speeds(self, limit: int = 1_000) -> list[Speed]:
+        """How fast the last stages were trained, newest first."""
+        names = list(Speed.__dataclass_fields__)
+        query = select(*(stages.c[name] for name in names)).order_by(stages.c.saved_at.desc(), stages.c.id.desc())
+        with self._database.reading() as connection:
+            return [Speed(*row) for row in connection.execute(query.limit(limit))]
+
+    def save_predictions(self, stage_fingerprint: str, content: str, predictions: Predictions) -> None:
+        """Keep a stage's predictions of one split, once per (stage, dataset, split, content); the last ones stay.
+
+        Parameters
+        ----------
+        stage_fingerprint : a stage that was saved before
+        content : names the samples; the board's fingerprint for a report split
+        """
+        columns = codec.predictions_columns(stage_fingerprint, content, predictions)
+        with self._database.writing() as connection:
+            known = connection.scalar(select(stages.c.id).where(stages.c.fingerprint == stage_fingerprint))
+            if known is None:
+                raise StoreError(f"predictions of stage {stage_fingerprint[:10]} came before the stage: save it first")
+            _upsert(connection, saved_predictions, columns, ("stage", "dataset", "split", "content"))
+
+    def predictions(self, stage_fingerprint: str, dataset: str, split: str, content: str) -> Predictions | None:
+        """A stage's predictions of one split, or None."""
+        table = saved_predictions
+        query = select(table).where(
+            table.c.stage == stage_fingerprint,
+            table.c.dataset == dataset,
+            table.c.split == split,
+            table.c.content == content,
+        )
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else codec.predictions_from_row(row)
+
+    def save_board(self, board: Board) -> None:
+        """Keep a board under its fingerprint."""
+        with self._database.writing() as connection:
+            _save_board(connection, board)
+
+    def save_run(self, run: Run, correct: NDArray[np.bool_] | None, *, force: bool = False) -> None:
+        """Keep a run and its board, one row per `run.key`.
+
+        A finished run takes the place of a failed one, and of a finished one only with `force`; a failed run never
+        takes the place of a finished one.
+
+        Parameters
+        ----------
+        correct : bool [board.n], in the board's order; None for a failed run
+
+        Raises
+        ------
+        StoreError : a finished run without board, correctness or scores, or whose accuracy is not that of `correct`
+        """
+        _check_run(run, correct)
+        replaced = None if force and run.status == "finished" else runs.c.status == "failed"
+        columns = codec.run_columns(run, correct)
+        with self._database.writing() as connection:
+            if run.board is not None:
+                _save_board(connection, run.board)
+            _upsert(connection, runs, columns, ("key",), replaced)
+
+    def finished(self, keys: Collection[str]) -> dict[str, Run]:
+        """The finished runs among these keys, by key."""
+        wanted = list(dict.fromkeys(keys))
+        found: dict[str, Run] = {}
+        with self._database.reading() as connection:
+            for start in range(0, len(wanted), _KEYS_A_QUERY):
+                query = select(runs.c.key, runs.c.record).where(
+                    runs.c.key.in_(wanted[start : start + _KEYS_A_QUERY]), runs.c.status == "finished"
+                )
+                for key, record in connection.execute(query):
+                    found[key] = codec.from_json(Run, record)
+        return found
+
+    def runs(
+        self,
+        *,
+        board: str | None = None,
+        row: str | None = None,
+        status: Literal["finished", "failed"] | None = None,
+    ) -> list[Run]:
+        """Runs in the order in which they were first saved.
+
+        Parameters
+        ----------
+        board : a board's fingerprint
+        row : an entry's hash or an unambiguous start of it; raises as `run_predictions` does
+        status : only these
+        """
+        with self._database.reading() as connection:
+            query = select(runs.c.record).order_by(runs.c.id)
+            if board is not None:
+                query = query.where(runs.c.board == board)
+            if row is not None:
+                query = query.where(runs.c.entry == entry_of(connection, row))
+            if status is not None:
+                query = query.where(runs.c.status == status)
+            return [codec.from_json(Run, record) for record in connection.scalars(query)]
+
+    def run_predictions(self, row: str) -> list[tuple[Run, Predictions]]:
+        """The finished runs of an entry, by seed, each with its final stage's predictions on its board.
+
+        Parameters
+        ----------
+        row : ROW, an entry's hash, or an unambiguous start of either of at least 4 hex digits
+
+        Raises
+        ------
+        UnknownName, UsageError : no such row, too short a start, or one that fits several rows
+        StoreError : the row has no finished run, or its predictions are not in this store
+        """
+        table = saved_predictions
+        with self._database.reading() as connection:
+            query = (
+                select(runs.c.record, table)
+                .join(boards, boards.c.fingerprint == runs.c.board)
+                .outerjoin(
+                    table,
+                    and_(
+                        table.c.stage == runs.c.final_stage,
+                        table.c.dataset == boards.c.target,
+                        table.c.split == boards.c.split,
+                        table.c.content == boards.c.fingerprint,
+                    ),
+                )
+                .where(runs.c.entry == entry_of(connection, row), runs.c.status == "finished")
+                .order_by(boards.c.fingerprint, runs.c.seed, runs.c.id)
+            )
+            rows = connection.execute(query).all()
+        if not rows:
+            raise StoreError(f"row {row} has no finished run in {self.location}: `ferbench leaderboard` shows why")
+        found = []
+        for line in rows:
+            run = codec.from_json(Run, line.record)
+            if line.stage is None:
+                raise StoreError(
+                    f"{self.location} holds no predictions of row {run.row}, seed {run.cell.seed}: "
+                    "run that cell again with --force"
+                )
+            found.append((run, codec.predictions_from_row(line)))
+        return found
+
+    def boards(self) -> dict[str, Board]:
+        """Every board, by fingerprint."""
+        with self._database.reading() as connection:
+            return all_boards(connection)
+
+    def leaderboard_rows(self) -> list[RunSummary]:
+        """A summary of every run, finished or failed, with its correctness: what ranking needs, in one query."""
+        with self._database.reading() as connection:
+            return all_summaries(connection)
+
+
+def _upsert(
+    connection: Connection,
+    table: Table,
+    columns: Mapping[str, Any],
+    unique: Sequence[str],
+    replaced: ColumnElement[bool] | None = None,
+) -> None:
+    """Insert a row; where one has the same unique columns, replace its other columns if `replaced` holds for it."""
+    insert: sqlite.Insert | postgresql.Insert = (
+        postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    )
+    changes = {name: insert.excluded[name] for name in columns if name not in unique}
+    connection.execute(
+        insert.values(**columns).on_conflict_do_update(index_elements=list(unique), set_=changes, where=replaced)
+    )
+
+
+def _save_board(connection: Connection, board: Board) -> None:
+    _upsert(connection, boards, codec.board_columns(board), ("fingerprint",))
+
+
+def _check_run(run: Run, correct: NDArray[np.bool_] | None) -> None:
+    name = f"run of row {run.row}, seed {run.cell.seed}"
+    if run.status == "failed":
+        if correct is not None:
+            raise StoreError(f"{name} failed, so it has no correctness to keep")
+        return
+    if run.board is None or correct is None:
+        raise StoreError(f"{name} is finished but has no board or no correctness: a run without labels is not ranked")
+    if correct.shape != (run.board.n,):
+        raise StoreError(f"{name} has {correct.shape} answers for a board of {run.board.n} samples")
+    scores = {score.metric: score.value for score in run.scores}
+    missing = [metric for metric in ("accuracy", "uar", "macro_f1") if metric not in scores]
+    if missing:
+        raise StoreError(f"{name} is finished but has no {', '.join(missing)}")
+    if abs(scores["accuracy"] - float(correct.mean())) > 1e-6:
+        raise StoreError(
+            f"{name} claims an accuracy of {scores['accuracy']:.6f} but its answers give {correct.mean():.6f}"
+        )

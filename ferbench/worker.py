@@ -1,0 +1,239 @@
+"""One stage from start to end: load the parent, keep or swap the head, train, save, predict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from ferbench.checkpoints import Checkpoints
+from ferbench.components import Backbone
+from ferbench.data.batches import DeviceImages, Normalisation, TrainingBatches, place
+from ferbench.data.order import BatchOrder
+from ferbench.data.roles import LabelledImages, RoleReader
+from ferbench.environment import device_kind
+from ferbench.errors import DatasetError, PluginError
+from ferbench.memory import peak_memory_bytes, reset_peak_memory
+from ferbench.prediction import probabilities
+from ferbench.records import EpochResult, Predictions, Stage, StageResult, derived_seed
+from ferbench.training import Progress, train
+from ferbench.weights import load_initial_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+#: Placed image sets that are kept between stages of one process.
+_PLACED_KEPT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A role that a trained stage predicts."""
+
+    reference: str
+    role: Literal["select", "report"]
+
+
+@dataclass(frozen=True, slots=True)
+class StageTask:
+    """What a worker is asked for.
+
+    trained : the stored result where only predictions are missing
+    """
+
+    stage: Stage
+    references: tuple[str, ...]
+    label_set: str
+    evaluations: tuple[Evaluation, ...]
+    parent_sha256: str | None = None
+    trained: StageResult | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageOutcome:
+    """A trained stage with its predictions, each with the content hash of what was predicted."""
+
+    result: StageResult
+    predictions: tuple[tuple[str, Predictions], ...]
+
+
+@dataclass(slots=True)
+class Workbench:
+    """What a worker needs of its own process."""
+
+    find_backbone: Callable[[str], Backbone]
+    roles: RoleReader
+    checkpoints: Checkpoints
+    device: str
+    _placed: dict[tuple[str, int, bool], DeviceImages] = field(default_factory=dict)
+
+    def placed(self, samples: LabelledImages, image_size: int, grey: bool) -> DeviceImages:
+        """Samples on the device; the most recently used sets stay there."""
+        key = (samples.content, image_size, grey)
+        found = self._placed.pop(key, None) or place(samples.images, image_size, self.device, grey=grey)
+        self._placed[key] = found
+        while len(self._placed) > _PLACED_KEPT:
+            del self._placed[next(iter(self._placed))]
+        return found
+
+
+def run_stage(
+    task: StageTask,
+    bench: Workbench,
+    on_progress: Callable[[Progress], None],
+    on_epoch: Callable[[EpochResult], None],
+    parent_result: StageResult | None = None,
+) -> StageOutcome:
+    """Train a stage (unless it is trained already), store its checkpoint and predict what is asked for.
+
+    Raises
+    ------
+    FerbenchError : weights, data, checkpoint or training at fault, in one line
+    """
+    stage = task.stage
+    backbone = bench.find_backbone(stage.backbone)
+    normalisation = Normalisation(backbone.mean, backbone.std)
+    if task.trained is not None:
+        module = built(backbone, stage, "initialisation")
+        module.load_state_dict(bench.checkpoints.load(stage.fingerprint, task.trained.checkpoint_sha256))
+        result = task.trained
+        module = module.to(bench.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    else:
+        reset_peak_memory(bench.device)
+        module = _initial(backbone, stage, bench.checkpoints, parent_result)
+        module = module.to(bench.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        result = _trained(module, backbone, normalisation, task, bench, on_progress, on_epoch)
+    predictions = []
+    for evaluation in task.evaluations:
+        samples = evaluated(bench.roles, evaluation, task.label_set)
+        predictions.append((samples.content, _predicted(module, samples, normalisation, stage, bench)))
+    return StageOutcome(result, tuple(predictions))
+
+
+def evaluated(roles: RoleReader, evaluation: Evaluation, label_set: str) -> LabelledImages:
+    """The samples that an evaluation predicts."""
+    read = roles.select if evaluation.role == "select" else roles.report
+    return read(evaluation.reference, label_set)
+
+
+def built(backbone: Backbone, stage: Stage, purpose: str, stage_index: int = 0) -> nn.Module:
+    """A module with random weights that depend on seed, purpose and stage index alone."""
+    torch.manual_seed(derived_seed(stage.seed, stage_index, purpose))
+    return backbone.build(len(stage.classes), stage.recipe.image_size)
+
+
+def _initial(
+    backbone: Backbone, stage: Stage, checkpoints: Checkpoints, parent_result: StageResult | None
+) -> nn.Module:
+    """A module that holds what the stage starts from."""
+    module = built(backbone, stage, "initialisation")
+    _check_classifier(module, backbone)
+    if stage.parent is None:
+        load_initial_weights(backbone, module, stage.weights)
+        return module
+    state = checkpoints.load(stage.parent, None if parent_result is None else parent_result.checkpoint_sha256)
+    if stage.recipe.head == "new":
+        fresh = built(backbone, stage, "head", stage.index).state_dict()
+        state.update({name: fresh[name] for name in state if name.startswith(backbone.classifier + ".")})
+    module.load_state_dict(state)
+    return module
+
+
+def _check_classifier(module: nn.Module, backbone: Backbone) -> None:
+    try:
+        module.get_submodule(backbone.classifier)
+    except AttributeError:
+        raise PluginError(f"backbone {backbone.name!r} names a head {backbone.classifier!r} that it lacks") from None
+
+
+def _trained(
+    module: nn.Module,
+    backbone: Backbone,
+    normalisation: Normalisation,
+    task: StageTask,
+    bench: Workbench,
+    on_progress: Callable[[Progress], None],
+    on_epoch: Callable[[EpochResult], None],
+) -> StageResult:
+    stage, recipe = task.stage, task.stage.recipe
+    samples = [bench.roles.train(reference, task.label_set) for reference in task.references]
+    labels = [_labels(part) for part in samples]
+    counts = np.bincount(np.concatenate(labels), minlength=len(stage.classes))
+    batches = TrainingBatches(
+        parts=[
+            (bench.placed(part, recipe.image_size, recipe.grey), torch.from_numpy(own).to(bench.device))
+            for part, own in zip(samples, labels, strict=True)
+        ],
+        normalisation=normalisation,
+        image_size=recipe.image_size,
+        augment=recipe.augment,
+        order=BatchOrder([part.count for part in samples], recipe.mixing, recipe.batch_size, stage.seed, stage.index),
+        seed=stage.seed,
+        stage_index=stage.index,
+        device=bench.device,
+    )
+    chooses = recipe.checkpoint == "best-on-select"
+    trained = train(
+        module,
+        batches,
+        recipe,
+        classifier=backbone.classifier,
+        epoch_images=sum(part.count for part in samples),
+        class_counts=torch.from_numpy(counts).float(),
+        seed=stage.seed,
+        stage_index=stage.index,
+        device=bench.device,
+        select_accuracy=_select_accuracy(task, normalisation, bench) if chooses else None,
+        on_progress=on_progress,
+        on_epoch=on_epoch,
+    )
+    return StageResult(
+        fingerprint=stage.fingerprint,
+        images_seen=trained.images_seen,
+        train_seconds=trained.train_seconds,
+        images_per_second=trained.images_seen / max(trained.train_seconds, 1e-9),
+        peak_memory_bytes=peak_memory_bytes(bench.device),
+        history=trained.history,
+        device=device_kind(bench.device),
+        threads=torch.get_num_threads(),
+        micro_batch=recipe.batch_size,
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+        checkpoint_sha256=bench.checkpoints.save(stage.fingerprint, module),
+        absent_classes=tuple(name for name, count in zip(stage.classes, counts, strict=True) if count == 0),
+    )
+
+
+def _labels(samples: LabelledImages) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    if samples.labels is None:
+        raise DatasetError(f"dataset {samples.dataset!r}: the labels of {samples.splits} are withheld")
+    return samples.labels  # type: ignore[return-value]
+
+
+def _select_accuracy(
+    task: StageTask, normalisation: Normalisation, bench: Workbench
+) -> Callable[[nn.Module], float]:
+    """Accuracy over the select samples of all datasets that the stage trains on."""
+    parts = [bench.roles.select(reference, task.label_set) for reference in task.references]
+
+    def accuracy(module: nn.Module) -> float:
+        hits = 0
+        for part in parts:
+            found = _predicted(module, part, normalisation, task.stage, bench)
+            hits += int((found.probabilities.argmax(axis=1) == _labels(part)).sum())
+        return hits / sum(part.count for part in parts)
+
+    return accuracy
+
+
+def _predicted(
+    module: nn.Module, samples: LabelledImages, normalisation: Normalisation, stage: Stage, bench: Workbench
+) -> Predictions:
+    recipe = stage.recipe
+    images = bench.placed(samples, recipe.image_size, recipe.grey)
+    rows: Tensor = probabilities(module, images, normalisation, recipe.image_size, bench.device, recipe.precision)
+    return Predictions(
+        samples.dataset, samples.splits, samples.ids, samples.labels, rows.numpy(), samples.groups
+    )
