@@ -73,7 +73,9 @@ class Checkpoints:
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise CheckpointError(f"checkpoint {path} cannot be read: {error.strerror}; run again with --force") from error
+            raise CheckpointError(
+                f"checkpoint {path} cannot be read: {error.strerror}; run again with --force"
+            ) from error
         if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
             raise CheckpointError(f"checkpoint {path} is not the file that was stored: run again with --force")
         try:

@@ -46,7 +46,9 @@ def choose_data(
         chosen = real
     else:
         chosen = {part: _first(datasets, part, embedded=True) for part in ("auxiliary", "target")}
-        reason = f"embedded synthetic faces, since {_joined(missing) or 'no real dataset'} was not found in {data_folder}"
+        reason = (
+            f"embedded synthetic faces, since {_joined(missing) or 'no real dataset'} was not found in {data_folder}"
+        )
     target, auxiliary = chosen["target"], chosen["auxiliary"]
     if target is None or (auxiliary is None and not chains):
         raise UsageError("name a dataset with --target: no plugin offers one by default")

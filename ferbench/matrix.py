@@ -191,7 +191,12 @@ def unrolled(matrix: Matrix, components: Components, budget: int | None = None) 
     cells: dict[Cell, None] = {}
     axes = [[(axis, value) for value in axis.values] for axis in matrix.axes]
     coordinates = itertools.product(
-        matrix.backbones, matrix.weights, matrix.targets, matrix.strategies, matrix.auxiliaries, itertools.product(*axes)
+        matrix.backbones,
+        matrix.weights,
+        matrix.targets,
+        matrix.strategies,
+        matrix.auxiliaries,
+        itertools.product(*axes),
     )
     for backbone, weights, target, strategy, chain, values in coordinates:
         for cell in _cells(components, backbone, weights, target, strategy, chain, values, matrix.seeds, budget):

@@ -71,7 +71,7 @@ def _chain(cell: Cell, specs: tuple[StageSpec, ...], components: Components, inp
     for index, spec in enumerate(specs):
         parts = tuple(inputs.training_part(name, cell.recipe.label_set) for name in spec.datasets)
         recipe = _resolved(cell, index, spec, inputs.precision)
-        select = ()
+        select: tuple[str, ...] = ()
         if recipe.checkpoint == "best-on-select":
             select = tuple(inputs.select_content(name, cell.recipe.label_set) for name in spec.datasets)
         stage = Stage(
@@ -84,7 +84,7 @@ def _chain(cell: Cell, specs: tuple[StageSpec, ...], components: Components, inp
             recipe=recipe,
             seed=cell.seed,
             parent=chain[-1].fingerprint if chain else None,
-            select=tuple(select),
+            select=select,
         )
         named = {**_computed(stage, backbone.version, backbone.library), "seed": cell.seed, "parent": stage.parent}
         chain.append(dataclasses.replace(stage, fingerprint=fingerprint(named)))

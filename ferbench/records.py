@@ -160,6 +160,7 @@ class TrainingPart:
     splits: str
     content: str
     count: int
+    synthetic: bool = False
 
 
 @dataclass(frozen=True, slots=True)

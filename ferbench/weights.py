@@ -14,7 +14,6 @@ import socket
 import threading
 import time
 import urllib.parse
-import urllib.request
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -445,6 +444,8 @@ def _is_offline() -> bool:
 
 
 def _address(host: str) -> tuple[str, int]:
+    import urllib.request
+
     proxy = urllib.request.getproxies().get("https")
     if proxy and not urllib.request.proxy_bypass(host):
         parts = urllib.parse.urlsplit(proxy if "://" in proxy else f"http://{proxy}")

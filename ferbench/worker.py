@@ -23,6 +23,7 @@ from ferbench.training import Progress, train
 from ferbench.weights import load_initial_weights
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
 #: Placed image sets that are kept between stages of one process.
@@ -206,15 +207,13 @@ def _trained(
     )
 
 
-def _labels(samples: LabelledImages) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _labels(samples: LabelledImages) -> NDArray[np.int64]:
     if samples.labels is None:
         raise DatasetError(f"dataset {samples.dataset!r}: the labels of {samples.splits} are withheld")
-    return samples.labels  # type: ignore[return-value]
+    return samples.labels
 
 
-def _select_accuracy(
-    task: StageTask, normalisation: Normalisation, bench: Workbench
-) -> Callable[[nn.Module], float]:
+def _select_accuracy(task: StageTask, normalisation: Normalisation, bench: Workbench) -> Callable[[nn.Module], float]:
     """Accuracy over the select samples of all datasets that the stage trains on."""
     parts = [bench.roles.select(reference, task.label_set) for reference in task.references]
 
@@ -234,6 +233,4 @@ def _predicted(
     recipe = stage.recipe
     images = bench.placed(samples, recipe.image_size, recipe.grey)
     rows: Tensor = probabilities(module, images, normalisation, recipe.image_size, bench.device, recipe.precision)
-    return Predictions(
-        samples.dataset, samples.splits, samples.ids, samples.labels, rows.numpy(), samples.groups
-    )
+    return Predictions(samples.dataset, samples.splits, samples.ids, samples.labels, rows.numpy(), samples.groups)

@@ -248,8 +248,9 @@ def _as_transformers_loads(
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
     # transformers prints bars, and a table of the head that does not fit, which is no news here.
-    from transformers.utils import logging
+    from transformers.utils import logging as transformers_logging
 
+    logging: Any = transformers_logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -36,7 +36,7 @@ def _settings(full_name: str) -> Any:
         raise UnknownName("backbone", full_name, _names())
     if tag and not timm.is_model_pretrained(network):
         raise UnknownName("backbone", full_name, [_PREFIX + name for name in timm.list_pretrained(f"{base}.*")])
-    return timm.get_pretrained_cfg(network)
+    return timm.get_pretrained_cfg(network) or timm.models.PretrainedCfg()
 
 
 @lru_cache(maxsize=64)

@@ -24,7 +24,7 @@ from ferbench import weights
 from ferbench.components import Backbone, WeightsFile
 from ferbench.errors import PluginError, RecipeError, UnknownName, WeightsError
 from ferbench.records import Recipe
-from ferbench.weights import NetworkProbe, load_initial_weights, resolve_weights, weights_file
+from ferbench.weights import NetworkProbe, fit, load_initial_weights, resolve_weights
 
 REAL_NAME = "mobilenet_v2-b0353104.pth"
 REAL_SHA256 = "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889"
@@ -36,7 +36,7 @@ def singles() -> list[Backbone]:
 
 @cache
 def member(name: str) -> Backbone:
-    family = {"tv": torchvision_family, "timm": timm_family, "hf": huggingface_family}[name.split("/")[0]]
+    family = {"tv": torchvision_family, "timm": timm_family, "hf": huggingface_family}[name.partition("/")[0]]
     return family.ferbench_register_backbones()[0].resolve(name)
 
 
@@ -58,7 +58,11 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 def saved(module: nn.Module, path: Path) -> WeightsFile:
     torch.save(module.state_dict(), path)
-    return weights_file(path, "test")
+    return unhashed(path)
+
+
+def unhashed(path: Path) -> WeightsFile:
+    return WeightsFile(path, "0" * 64, "test")
 
 
 # --- the networks by name ---------------------------------------------------------------------------------------------
@@ -66,8 +70,8 @@ def saved(module: nn.Module, path: Path) -> WeightsFile:
 
 @pytest.mark.parametrize("backbone", singles(), ids=lambda backbone: backbone.name)
 def test_every_name_builds_at_its_smallest_size(backbone: Backbone) -> None:
-    # The deeper VGGs differ in the number of layers only: their shapes are enough.
-    device = "cpu" if backbone.name in ("alexnet", "vgg11", "vgg11_bn") else "meta"
+    # The other VGGs differ in the number of layers only: their shapes are enough.
+    device = "cpu" if backbone.name in ("alexnet", "vgg11_bn") else "meta"
     size = backbone.smallest_image_size
     with torch.device(device), torch.no_grad():
         module = backbone.build(7, size)
@@ -79,7 +83,8 @@ def test_every_name_builds_at_its_smallest_size(backbone: Backbone) -> None:
         backbone.build(7, size - 1)
     dataclasses.replace(Recipe(), **dict(backbone.recipe))  # every key is a recipe's
     assert backbone.citation
-    assert backbone.library.split()[1] in (timm.__version__, torchvision.__version__)
+    library, version = backbone.library.split()
+    assert {"timm": timm, "torchvision": torchvision}[library].__version__.startswith(version)
 
 
 def test_alexnet_does_not_work_below_the_declared_size() -> None:
@@ -103,37 +108,38 @@ def test_alexnet_is_torchvision_s() -> None:
     assert torch.equal(ours(images), theirs(images))
 
 
-@pytest.fixture(scope="module")
-def torchvision_vgg() -> nn.Module:
-    torch.manual_seed(0)
-    return torchvision.models.vgg11_bn(num_classes=7).eval()
+def filled(module: nn.Module) -> nn.Module:
+    """A module built on the meta device with random weights, cheaper than each layer's own initialisation."""
+    module = module.to_empty(device="cpu")
+    for name, value in module.state_dict().items():
+        value.zero_() if value.ndim == 0 else value.uniform_(0.5, 1.5) if "var" in name else value.normal_(0, 0.02)
+    return module.eval()
 
 
-def test_torchvision_s_vgg_weights_compute_the_same_in_timm_s_network(
-    tmp_path: Path, torchvision_vgg: nn.Module
-) -> None:
+def test_torchvision_s_vgg_weights_compute_the_same_in_timm_s_network(tmp_path: Path) -> None:
     backbone = next(b for b in singles() if b.name == "vgg11_bn")
-    file = saved(torchvision_vgg, tmp_path / "vgg.pth")
-    ours = backbone.build(7, 224).eval()
-    backbone.load_weights(ours, file)
-    head = ours.get_submodule("head.fc")
-    assert not torch.equal(head.weight, torchvision_vgg.classifier[6].weight)  # type: ignore[union-attr,index,arg-type]
-    head.load_state_dict(torchvision_vgg.classifier[6].state_dict())  # type: ignore[union-attr,index]
+    with torch.device("meta"):
+        theirs, ours, again = torchvision.models.vgg11_bn(num_classes=7), backbone.build(7, 32), backbone.build(7, 32)
+    theirs, ours = filled(theirs), ours.to_empty(device="cpu").eval()
+    save_file(theirs.state_dict(), tmp_path / "vgg.safetensors")
+    backbone.load_weights(ours, unhashed(tmp_path / "vgg.safetensors"))
+    ours.get_submodule("head.fc").load_state_dict(theirs.classifier[6].state_dict())  # type: ignore[union-attr,index]
     with torch.no_grad():
         for size in (224, 64):  # below 224 both widen the last feature map to 7x7
             images = torch.randn(1, 3, size, size)
-            torch.testing.assert_close(ours(images), torchvision_vgg(images), rtol=1e-4, atol=1e-5)
+            expected = theirs(images)
+            assert expected.std() > 0
+            torch.testing.assert_close(ours(images), expected, rtol=1e-4, atol=1e-6)
     # timm's own naming, as the Hugging Face hub has it
-    again = backbone.build(7, 32)
-    save_file(ours.state_dict(), tmp_path / "timm.safetensors")
-    backbone.load_weights(again, weights_file(tmp_path / "timm.safetensors", "test"))
+    again = again.to_empty(device="cpu")
+    fit(again, vgg.timm_naming(ours.state_dict()), "head.fc")
     assert same(body(again, "head.fc"), body(ours, "head.fc"))
     # and another depth's are refused
-    with pytest.raises(WeightsError, match=r"vgg\.pth do not fit: .*missing"):
-        plain = next(b for b in singles() if b.name == "vgg11")
-        with torch.device("meta"):
-            module = plain.build(7, 32)
-        plain.load_weights(module, file)
+    plain = next(b for b in singles() if b.name == "vgg11")
+    with torch.device("meta"):
+        module = plain.build(7, 32)
+    with pytest.raises(WeightsError, match=r"vgg\.safetensors do not fit: .*missing"):
+        plain.load_weights(module, unhashed(tmp_path / "vgg.safetensors"))
 
 
 def test_vgg_has_the_paper_s_dropout() -> None:
@@ -152,7 +158,6 @@ def test_vgg_has_the_paper_s_dropout() -> None:
         ("tv/squeezenet1_1", "classifier.1", 32, 224),
         ("tv/inception_v3", "fc", 75, 299),
         ("tv/mobilenet_v3_small", "classifier.3", 32, 224),
-        ("tv/regnet_x_400mf", "fc", 32, 224),
         ("timm/resnet18", "fc", 32, 224),
         ("timm/vit_tiny_patch16_224", "head", 32, 224),
         ("timm/mobilenetv3_small_050.lamb_in1k", "classifier", 32, 224),
@@ -162,10 +167,11 @@ def test_members_say_what_they_are(name: str, classifier: str, smallest: int, im
     backbone = member(name)
     found = (backbone.name, backbone.classifier, backbone.smallest_image_size, backbone.image_size)
     assert found == (name, classifier, smallest, image_size)
-    module = backbone.build(7, smallest)
-    logits = module(torch.randn(2, 3, smallest, smallest))  # in training mode, as a stage starts
+    device = "cpu" if "mobilenet" in name else "meta"
+    with torch.device(device):
+        logits = backbone.build(7, smallest)(torch.randn(2, 3, smallest, smallest))  # in training mode, as stages start
     assert logits.shape == (2, 7)
-    assert bool(torch.isfinite(logits).all())
+    assert device == "meta" or bool(torch.isfinite(logits).all())
     dataclasses.replace(Recipe(), **dict(backbone.recipe))
     with pytest.raises(RecipeError, match=f"needs images of {smallest} pixels"):
         backbone.build(7, smallest - 1)
@@ -233,7 +239,7 @@ def test_old_names_in_densenet_files_are_read(tmp_path: Path) -> None:
     torch.save(old, tmp_path / "a.pth")
     backbone = member("tv/densenet121")
     ours = backbone.build(7, 32)
-    backbone.load_weights(ours, weights_file(tmp_path / "a.pth", "test"))
+    backbone.load_weights(ours, unhashed(tmp_path / "a.pth"))
     assert same(body(ours, "classifier"), body(theirs, "classifier"))
 
 
@@ -257,9 +263,7 @@ def test_a_network_that_asks_for_its_layout_s_version_gets_it(tmp_path: Path) ->
 def test_position_embeddings_of_a_torchvision_vit_are_interpolated(tmp_path: Path) -> None:
     with torch.device("meta"):
         theirs = torchvision.models.vit_b_32()
-    theirs = theirs.to_empty(device="cpu")
-    for parameter in theirs.parameters():
-        nn.init.normal_(parameter)
+    theirs = filled(theirs)
     backbone = member("tv/vit_b_32")
     ours = backbone.build(7, 64)
     backbone.load_weights(ours, saved(theirs, tmp_path / "a.pth"))
@@ -272,17 +276,17 @@ def test_position_embeddings_of_a_torchvision_vit_are_interpolated(tmp_path: Pat
 
 @pytest.mark.parametrize("headless", [False, True])
 def test_timm_s_weights_go_through_timm_s_own_loader(tmp_path: Path, headless: bool) -> None:
-    name = "vit_tiny_patch16_224"
+    name = "test_vit"
     theirs = timm.create_model(name, num_classes=11)
     state = body(theirs, "head") if headless else theirs.state_dict()
     torch.save(state, tmp_path / "a.pth")
     backbone = member(f"timm/{name}")
     ours = backbone.build(7, 48)
     head = ours.get_submodule("head").weight.clone()  # type: ignore[union-attr,operator]
-    backbone.load_weights(ours, weights_file(tmp_path / "a.pth", "test"))
+    backbone.load_weights(ours, unhashed(tmp_path / "a.pth"))
     assert torch.equal(ours.get_submodule("head").weight, head)  # type: ignore[arg-type]
     expected = body(theirs, "head")
-    assert ours.state_dict()["pos_embed"].shape == (1, 1 + 3 * 3, 192)
+    assert ours.state_dict()["pos_embed"].shape == (1, 1 + 3 * 3, 64)
     resampled = timm.layers.resample_abs_pos_embed(expected.pop("pos_embed"), [3, 3])
     torch.testing.assert_close(ours.state_dict()["pos_embed"], resampled)
     assert all(torch.equal(ours.state_dict()[key], value) for key, value in expected.items())
@@ -371,7 +375,7 @@ def test_a_folder_s_architecture_is_part_of_what_names_it(tmp_path: Path) -> Non
 
 
 def test_folders_that_do_not_serve_are_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UnknownName, match="neither a folder with a config.json nor in the Hugging Face hub's"):
+    with pytest.raises(UnknownName, match="neither a folder with a config"):
         member("hf/nobody/nothing")
     with pytest.raises(UnknownName):
         member("hf/not/a/name")
@@ -392,7 +396,7 @@ def test_weights_of_another_network_are_refused_by_a_folder_s(tmp_path: Path) ->
     backbone = member(f"hf/{tmp_path / 'a'}")
     other = resolve_weights(backbone, str(tmp_path / "b" / "model.safetensors"))
     assert other is not None
-    with pytest.raises(WeightsError, match="do not fit: .* missing; .* not the backbone's"):
+    with pytest.raises(WeightsError, match=r"do not fit: .* missing; .* not the backbone's"):
         load_initial_weights(backbone, backbone.build(7, 32), other)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import sys
 import tomllib
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,10 @@ import ferbench
 from ferbench import hookspecs
 from ferbench.catalog import Catalog
 from ferbench.hookspecs import GROUP
-from ferbench.records import Recipe
-from ferbench.testing import check_backbone, check_dataset, check_strategy
+from ferbench.plugin_source import Plugin, from_file
+from ferbench.records import RANDOM_WEIGHTS, Cell, Environment, Recipe, Run
+from ferbench.shelf import Listing
+from ferbench.testing import check_strategy
 
 ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "plugins/README.md").read_text("utf-8")
@@ -68,15 +71,63 @@ def test_the_public_surface_is_components_records_of_hooks_and_the_marker() -> N
     assert set(ferbench.__all__) == in_signatures | named | {"Recipe", "hookimpl", "__version__"}
 
 
-def written(tmp_path: Path, title: str, name: str) -> tuple[Catalog, ModuleType]:
-    path = tmp_path / f"{name}.py"
+def loaded(folder: Path, title: str) -> tuple[Catalog, Plugin]:
+    """The guide's plugin below a heading, beside the built-in ones."""
+    path = folder / "example.py"
     path.write_text(code(title, "python"), "utf-8")
-    catalog = Catalog.load([path])
-    [module] = [each for each in list(catalog_modules(path))]
-    return catalog, module
+    catalog, plugin = Catalog.load(), from_file(path)
+    catalog.add(plugin)
+    return catalog, plugin
 
 
-def catalog_modules(path: Path) -> list[ModuleType]:
-    import sys
+def names(listings: tuple[Listing, ...], plugin: Plugin) -> list[str]:
+    return [each.name for each in listings if each.plugin == plugin.name]
 
-    return [module for module in list(sys.modules.values()) if getattr(module, "__file__", None) == str(path)]
+
+def test_the_shortest_plugin_conforms(tmp_path: Path) -> None:
+    catalog, plugin = loaded(tmp_path, "The shortest one")
+    assert names(catalog.strategies(), plugin) == ["inside-out"]
+    check_strategy(catalog.strategy("inside-out"))
+    assert len(code("The shortest one", "python").splitlines()) <= 15
+
+
+def test_the_complete_plugin_has_one_of_each_kind(tmp_path: Path) -> None:
+    catalog, plugin = loaded(tmp_path, "A complete one")
+    assert names(catalog.backbones(), plugin) == ["acme-small"]
+    assert names(catalog.datasets(), plugin) == ["studio"]
+    assert names(catalog.strategies(), plugin) == ["rehearsal"]
+    assert len(code("A complete one", "python").splitlines()) <= 85
+
+
+def test_the_complete_plugins_observer_writes_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog, _ = loaded(tmp_path, "A complete one")
+    monkeypatch.chdir(tmp_path)
+    cell = Cell("vgg11", "random", "cascade", "t", ("a",), Recipe(), 0)
+    environment = Environment("cpu", "a processor", 2, "3.11", "2.6", "0.1", "linux")
+    warnings: list[str] = []
+    catalog.run_finished(
+        Run("k", "0123456789abcdef", cell, "finished", None, RANDOM_WEIGHTS, environment), warnings.append
+    )
+    assert warnings == []
+    assert (tmp_path / "finished.log").read_text() == "0123456789 vgg11 cascade finished\n"
+
+
+def test_the_packaging_example_uses_the_entry_point_group() -> None:
+    project = tomllib.loads(code("Packaging it", "toml"))
+    assert project["project"]["entry-points"] == {GROUP: {"acme": "acme"}}
+
+
+def test_the_guides_tests_run_over_the_guides_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, plugin = loaded(tmp_path, "A complete one")
+    for picture in ("train/happy/anna_03.png", "train/sad/anna_04.png", "test/sad/ben_01.png"):
+        path = tmp_path / "tests/data/studio" / picture
+        path.parent.mkdir(parents=True)
+        Image.fromarray(np.zeros((20, 20), np.uint8)).save(path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "acme", plugin.module)
+    written: dict[str, Any] = {}
+    exec(code("Checking it", "python"), written)
+    tests = [function for name, function in written.items() if name.startswith("test_")]
+    assert len(tests) == 3
+    for test in tests:
+        test()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 #: What faces are stored as. Named, since Pillow would otherwise hand an EPS file to Ghostscript.
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "MPO")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
 
 #: File suffixes of these formats, lower case.
 SUFFIXES = frozenset(

@@ -19,8 +19,8 @@ class BatchOrder:
     Parameters
     ----------
     counts : samples of each dataset, in the stage's order
-    mixing : `raw` permutes the concatenation of all; `balanced` gives every dataset an equal part of each batch, each with
-        permutations of its own
+    mixing : `raw` permutes the concatenation of all; `balanced` gives every dataset an equal part of each batch, each
+        with permutations of its own
     batch_size : samples a step
     seed, stage_index : coordinates that the order is derived from
     """

@@ -128,7 +128,9 @@ class RoleReader:
             images=_gathered(chosen, [(part, index) for _, _, part, index, _ in rows]),
             labels=None if withheld else np.array([label for *_, label in rows], dtype=np.int64),
             ids=tuple(identifier for _, identifier, *_ in rows),
-            groups=tuple((chosen[part].stored.groups or ())[index] for _, _, part, index, _ in rows) if grouped else None,
+            groups=tuple((chosen[part].stored.groups or ())[index] for _, _, part, index, _ in rows)
+            if grouped
+            else None,
             content=hashlib.sha256("\n".join(row[0] for row in rows).encode()).hexdigest(),
             excluded=excluded,
             synthetic=dataset.embedded,
@@ -141,7 +143,7 @@ class RoleReader:
         named = reference.splits if role != "select" and _names_role(reference, role) else ()
         if not named:
             return [self._of_role(dataset, role)]
-        chosen = [self._of_role(dataset, n) if n in ROLES else self._whole(dataset, n) for n in named]  # type: ignore[arg-type]
+        chosen = [self._of_role(dataset, n) if n in ROLES else self._whole(dataset, n) for n in named]
         joined: dict[str, _Chosen] = {}
         for choice in chosen:
             name = choice.split.removesuffix(_LESS).removesuffix(_HELD)
@@ -165,8 +167,10 @@ class RoleReader:
         train = self._whole(dataset, dataset.roles["train"])
         held = held_out(train.stored)
         rest = np.setdiff1d(train.indices, held)
-        return _Chosen(train.split + _HELD, train.stored, held) if role == "select" else _Chosen(
-            train.split + _LESS, train.stored, rest
+        return (
+            _Chosen(train.split + _HELD, train.stored, held)
+            if role == "select"
+            else _Chosen(train.split + _LESS, train.stored, rest)
         )
 
 
@@ -175,7 +179,7 @@ _LESS = " less held out"
 
 
 def _names_role(reference: DatasetReference, role: Role) -> bool:
-    """Whether the reference's splits are meant for this role; a target's report splits never become its training data."""
+    """Whether the reference's splits are meant for this role: a target's report splits are never trained on."""
     if not reference.splits:
         return False
     train = reference.dataset.roles.get("train")

@@ -1,7 +1,8 @@
 """Decoded splits on disk, so that a folder of images or a large CSV is read once.
 
-A split's key holds the dataset's name and version and a signature of the files below its root (names, sizes, times), or the
-identity of embedded data. Entries are written to a temporary folder and renamed: a killed process leaves none by halves.
+A split's key holds the dataset's name and version and a signature of the files below its root (names, sizes, times), or
+the identity of embedded data. Entries are written to a temporary folder and renamed: a killed process leaves none by
+halves.
 """
 
 from __future__ import annotations

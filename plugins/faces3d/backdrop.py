@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,7 +82,7 @@ def render_backdrop(backdrop: Backdrop, size: int) -> Floats:
     columns, rows = pixel_grid(size)
     image = backdrop.top + (backdrop.bottom - backdrop.top) * rows[:, :, None]
     for shape in backdrop.shapes:
-        cosine, sine = np.cos(shape.turn), np.sin(shape.turn)
+        cosine, sine = math.cos(shape.turn), math.sin(shape.turn)
         across = ((columns - shape.column) * cosine + (rows - shape.row) * sine) / shape.half_width
         down = ((rows - shape.row) * cosine - (columns - shape.column) * sine) / shape.half_height
         reach = (across * across) ** (shape.power / 2) + (down * down) ** (shape.power / 2)

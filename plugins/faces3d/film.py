@@ -19,7 +19,7 @@ from .seeds import Random
 Floats = NDArray[np.float32]
 
 STRAY = 0.22
-OCCLUDED = 0.3
+OCCLUDED = 0.25
 SMALLEST_CAST, LARGEST_CAST = 4, 6
 
 
@@ -82,13 +82,13 @@ def draw_film_scene(film: Film, expression: str, random: Random) -> Scene:
         person=person,
         face=draw_face(expression, random, STRAY),
         camera=Camera(
-            yaw=float(np.clip(random.normal(0, 20), -45, 45)),
-            pitch=film.camera_height + random.normal(0, 8),
-            roll=random.normal(0, 8),
+            yaw=float(np.clip(random.normal(0, 17), -45, 45)),
+            pitch=film.camera_height + random.normal(0, 7),
+            roll=random.normal(0, 6),
             distance=random.uniform(6, 20),
-            span=random.uniform(1.9, 2.6),
-            across=random.normal(0, 0.04),
-            up=0.1 + random.normal(0, 0.04),
+            span=random.uniform(1.9, 2.35),
+            across=random.normal(0, 0.03),
+            up=0.12 + random.normal(0, 0.03),
         ),
         lighting=Lighting(
             key_direction=direction(film.key_side + random.normal(0, 20), random.uniform(0, 55)),
@@ -107,7 +107,7 @@ def draw_film_scene(film: Film, expression: str, random: Random) -> Scene:
         occluder=draw_occluder(random, occluder_colour) if random.uniform() < OCCLUDED else None,
         shirt=film.palette[random.randint(len(film.palette))],
         finish=Finish(
-            blur=random.uniform(0, 1.3),
+            blur=random.uniform(0, 1.1),
             exposure=random.uniform(0.6, 1.15) * metered(person.skin),
             gain=film.gain,
             contrast=film.contrast,

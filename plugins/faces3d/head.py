@@ -83,13 +83,9 @@ class Head:
         a, b, c = (vertices[self.triangles[:, corner]] for corner in range(3))
         faces = np.zeros((len(self.triangles) + 1, 3), np.float32)
         faces[:-1] = np.cross(b - a, c - a)
-        return unit(faces[self.neighbours].sum(axis=1))
-
-
-def unit(vectors: Floats) -> Floats:
-    """Vectors [n, 3] at length 1."""
-    length = np.sqrt(vectors[:, 0] ** 2 + vectors[:, 1] ** 2 + vectors[:, 2] ** 2)
-    return np.asarray(vectors / np.maximum(length, 1e-12)[:, None], np.float32)
+        summed = faces[self.neighbours].sum(axis=1)
+        length = np.linalg.norm(summed, axis=1, keepdims=True)
+        return np.asarray(summed / np.maximum(length, 1e-12), np.float32)
 
 
 def split_quads(quads: NDArray[np.int32]) -> NDArray[np.int32]:

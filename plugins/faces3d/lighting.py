@@ -33,14 +33,14 @@ def direction(azimuth: float, elevation: float) -> Floats:
 
 
 def shade(albedo: Floats, normals: Floats, occlusion: Floats, gloss: Floats, lighting: Lighting) -> Floats:
-    """Linear RGB [K, 3] of surfaces with albedo [K, 3], normals [K, 3], occlusion [K] (1 is open) and gloss [K]."""
-    facing = normals @ lighting.key_direction
+    """Linear RGB [3, K] of surfaces with albedo [3, K], normals [3, K], occlusion [K] (1 is open) and gloss [K]."""
+    facing = lighting.key_direction @ normals
     lit = np.clip((facing + WRAP) / (1 + WRAP), 0, None) * (0.35 + 0.65 * occlusion)
     halfway = lighting.key_direction + np.array([0, 0, 1], np.float32)
     halfway /= np.linalg.norm(halfway)
-    shine = gloss * np.clip(normals @ halfway, 0, None) ** GLOSS_POWER * occlusion
-    upward = 0.5 + 0.5 * normals[:, 1:2]
-    ambient = (lighting.sky * upward + lighting.ground * (1 - upward)) * occlusion[:, None]
-    edge = np.clip(normals @ lighting.rim_direction, 0, None) ** 2 * (1 - np.clip(normals[:, 2], 0, 1))
-    light = lit[:, None] * lighting.key + ambient + edge[:, None] * lighting.rim
-    return np.asarray(albedo * light + shine[:, None] * lighting.key, np.float32)
+    shine = gloss * np.clip(halfway @ normals, 0, None) ** GLOSS_POWER * occlusion
+    ground, sky = lighting.ground[:, None], lighting.sky[:, None]
+    ambient = (ground + (sky - ground) * (0.5 + 0.5 * normals[1])) * occlusion
+    edge = np.clip(lighting.rim_direction @ normals, 0, None) ** 2 * (1 - np.clip(normals[2], 0, 1))
+    light = lit * lighting.key[:, None] + ambient + edge * lighting.rim[:, None]
+    return np.asarray(albedo * light + shine * lighting.key[:, None], np.float32)

@@ -28,7 +28,7 @@ class Fragments:
 
     pixel : int64 [K], row * width + column, rising
     triangle : int64 [K]
-    barycentric : float32 [K, 3], weights of the triangle's corners
+    barycentric : float32 [3, K], weights of the triangle's corners
     """
 
     pixel: NDArray[np.int64]
@@ -51,7 +51,7 @@ def rasterize(points: Floats, triangles: NDArray[np.int32], height: int, width: 
     area = (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0]) - (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0])
     drawn = np.flatnonzero((area > SMALLEST_AREA) & (left <= right) & (top <= bottom))
     if len(drawn) == 0:
-        return Fragments(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3), np.float32))
+        return Fragments(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((3, 0), np.float32))
 
     x, y, z, area, left, top = x[drawn], y[drawn], z[drawn], area[drawn], left[drawn], top[drawn]
     box_width = (right[drawn] - left + 1).astype(np.int32)
@@ -75,16 +75,16 @@ def rasterize(points: Floats, triangles: NDArray[np.int32], height: int, width: 
     pixel += rows_down[inside] * width + right_by[inside]
     depth = z[:, 0][owner] + second * (z[:, 1] - z[:, 0])[owner] + third * (z[:, 2] - z[:, 0])[owner]
     nearest = _nearest_candidates(pixel, depth, height * width)
-    weights = np.stack([1 - second[nearest] - third[nearest], second[nearest], third[nearest]], axis=1)
+    weights = np.stack([1 - second[nearest] - third[nearest], second[nearest], third[nearest]])
     return Fragments(pixel[nearest], drawn[owner[nearest]], weights)
 
 
 def interpolate(values: Floats, corners: NDArray[np.int32], barycentric: Floats) -> Floats:
-    """Values of vertices [V, M] at fragments, given their corners and weights [K, 3]: float32 [K, M]."""
-    mixed = values[corners[:, 0]] * barycentric[:, :1]
-    mixed += values[corners[:, 1]] * barycentric[:, 1:2]
-    mixed += values[corners[:, 2]] * barycentric[:, 2:]
-    return mixed
+    """Values of vertices [M, V] at fragments, given their corners [3, K] and weights [3, K]: float32 [M, K]."""
+    mixed = np.take(values, corners[0], axis=1) * barycentric[0]
+    for corner in (1, 2):
+        mixed += np.take(values, corners[corner], axis=1) * barycentric[corner]
+    return np.asarray(mixed)
 
 
 def _least(values: Floats) -> Floats:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .appearance import paint, stand_off
 from .backdrop import add_occluder, render_backdrop
 from .finish import develop
-from .head import Head, unit
+from .head import Head
 from .lighting import shade
 from .rasterizer import Fragments, interpolate, rasterize
 from .scene import Scene
@@ -46,18 +46,18 @@ def _expose(head: Head, vertices: Floats, scene: Scene, size: int) -> Floats:
     fine = size * SUPERSAMPLING
     points = scene.camera.project(vertices, fine)
     fragments = rasterize(points, head.triangles, fine, fine)
-    corners = head.triangles[fragments.triangle]
+    corners = np.ascontiguousarray(head.triangles[fragments.triangle].T)
 
     surface = paint(head, scene.person, scene.shirt, corners, fragments.barycentric)
-    turned = np.concatenate([normals @ scene.camera.rotation().T, points[:, 2:]], axis=1)
+    turned = np.concatenate([scene.camera.rotation() @ normals.T, points[:, 2:].T])
     mixed = interpolate(turned, corners, fragments.barycentric)
-    smooth, depth = unit(mixed[:, :3]), mixed[:, 3]
+    smooth, depth = mixed[:3] / np.maximum(np.sqrt((mixed[:3] ** 2).sum(axis=0)), 1e-6), mixed[3]
     radius = max(1, round(CREASE_RADIUS * fine / scene.camera.span))
     open_share = _openness(fragments, depth, fine, radius)
     colour = shade(surface.albedo, smooth, open_share, surface.gloss, scene.lighting)
 
     image = np.zeros((fine * fine, 4), np.float32)
-    image[fragments.pixel, :3] = colour
+    image[fragments.pixel, :3] = colour.T
     image[fragments.pixel, 3] = 1
     image = average_blocks(image.reshape(fine, fine, 4), SUPERSAMPLING)
     light = image[:, :, :3] + (1 - image[:, :, 3:]) * render_backdrop(scene.backdrop, size)

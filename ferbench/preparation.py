@@ -1,0 +1,280 @@
+"""From a matrix to a plan with what is left to do: names looked up, data read, weights found, speeds known."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ferbench.calibration import measured_speed
+from ferbench.catalog import Catalog
+from ferbench.costs import Measured, PlanCost, SpeedKey, plan_cost, speed_key
+from ferbench.data.roles import check_target
+from ferbench.environment import automatic_precision
+from ferbench.errors import UsageError, WeightsError
+from ferbench.expressions import label_set
+from ferbench.matrix import Matrix, unrolled
+from ferbench.plan import PlanInputs, make_plan
+from ferbench.records import (
+    PROTOCOL_VERSION,
+    RANDOM_WEIGHTS,
+    Board,
+    Cell,
+    CellPlan,
+    Environment,
+    InitialWeights,
+    Plan,
+    Predictions,
+    Run,
+    Stage,
+    StageResult,
+    TrainingPart,
+    fingerprint,
+)
+from ferbench.references import parse_reference
+from ferbench.store import Store
+from ferbench.weights import resolve_weights
+from ferbench.worker import Evaluation, StageTask, Workbench, evaluated
+
+#: Fewer steps than this are over before an estimate would be.
+_CALIBRATED_FROM_STEPS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan with what is left to do.
+
+    pending : cells without a finished run in the store (all of them with force)
+    finished : runs that are in the store already, by cell key
+    tasks : what remains to be trained or predicted, parents first
+    known : results of stages trained before
+    synthetic : no real face is trained on
+    """
+
+    plan: Plan
+    cost: PlanCost
+    pending: tuple[CellPlan, ...]
+    finished: Mapping[str, Run]
+    tasks: tuple[StageTask, ...]
+    known: Mapping[str, StageResult]
+    synthetic: bool
+
+
+class Preparation:
+    """Plans matrices for one command.
+
+    Parameters
+    ----------
+    warn : told one line for everything that a user should know before training starts; each line once
+    """
+
+    def __init__(
+        self, catalog: Catalog, store: Store, bench: Workbench, environment: Environment, warn: Callable[[str], None]
+    ) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._bench = bench
+        self._roles = bench.roles
+        self._environment = environment
+        self._tell = warn
+        self._weights: dict[tuple[str, str], InitialWeights] = {}
+        self._warned: set[str] = set()
+
+    def prepare(self, matrix: Matrix, *, force: bool = False, calibrate: bool = True) -> Prepared:
+        """Plan a matrix: look every name up, read the data, find what is done already.
+
+        Parameters
+        ----------
+        force : plan everything again, finished or not
+        calibrate : measure speeds that the store does not know by training a few steps
+
+        Raises
+        ------
+        FerbenchError : a name, a value, data or weights at fault; nothing has been trained then
+        """
+        cells = self._cells(matrix)
+        plan = make_plan(cells, self._catalog, self._inputs(cells))
+        finished = {} if force else self._store.finished([cell.key for cell in plan.cells])
+        pending = tuple(cell for cell in plan.cells if cell.key not in finished)
+        stages = {stage.fingerprint: stage for stage in plan.stages}
+        known = {} if force else self._store.stage_results([f for cell in pending for f in cell.stages])
+        tasks = self._tasks(pending, stages, known)
+        return Prepared(
+            plan=plan,
+            cost=self._cost(plan, pending, tasks, calibrate),
+            pending=pending,
+            finished=finished,
+            tasks=tasks,
+            known=known,
+            synthetic=all(part.synthetic for stage in plan.stages for part in stage.parts),
+        )
+
+    def _cells(self, matrix: Matrix) -> tuple[Cell, ...]:
+        cells: dict[Cell, None] = {}
+        for target in matrix.targets:
+            check_target(parse_reference(target, self._catalog.dataset))
+            own = dataclasses.replace(matrix, targets=(target,))
+            budget = None if matrix.epochs is None else self._images(own, matrix.epochs)
+            cells.update(dict.fromkeys(unrolled(own, self._catalog, budget)))
+        return tuple(cells)
+
+    def _images(self, matrix: Matrix, epochs: float) -> int:
+        """Epochs as images: passes over the target and all named auxiliaries, one budget for every cell."""
+        names = dict.fromkeys([*matrix.targets, *(name for chain in matrix.auxiliaries for name in chain)])
+        return max(1, round(epochs * sum(self._roles.train(name).count for name in names)))
+
+    def _inputs(self, cells: Iterable[Cell]) -> PlanInputs:
+        for cell in cells:
+            self._resolve_weights(cell)
+        return PlanInputs(
+            training_part=self._training_part,
+            select_content=lambda reference, labels: self._roles.select(reference, labels).content,
+            board=self._board,
+            weights=lambda backbone, policy: self._weights[backbone, policy],
+            precision=automatic_precision(self._bench.device),
+            device_kind=self._environment.device_kind,
+        )
+
+    def _resolve_weights(self, cell: Cell) -> None:
+        key = (cell.backbone, cell.weights)
+        if key in self._weights:
+            return
+        found = resolve_weights(self._catalog.backbone(cell.backbone), cell.weights)
+        if found is None:
+            advice = "connect to the network, give a file with --weights FILE, or take --weights random"
+            if not parse_reference(cell.target, self._catalog.dataset).dataset.embedded:
+                raise WeightsError(f"pretrained weights of {cell.backbone} cannot be had here: {advice}")
+            self._warn(
+                f"no pretrained weights of {cell.backbone} can be had here: it starts from random ones, "
+                f"and the row will say so ({advice})"
+            )
+            found = RANDOM_WEIGHTS
+        self._weights[key] = found
+
+    def _training_part(self, reference: str, labels: str) -> TrainingPart:
+        samples = self._roles.train(reference, labels)
+        for line in samples.warnings:
+            self._warn(line)
+        return TrainingPart(reference, samples.splits, samples.content, samples.count, samples.synthetic)
+
+    def _board(self, target: str, labels: str) -> Board:
+        samples = self._roles.report(target, labels)
+        for line in samples.warnings:
+            self._warn(line)
+        if samples.labels is None:
+            raise UsageError(f"target {target}: the labels of {samples.splits} are withheld, name another split")
+        named = label_set(labels)
+        identity = {
+            "content": samples.content,
+            "classes": list(named.classes),
+            "members": [list(members) for members in named.members],
+            "excluded": samples.excluded,
+            "protocol": PROTOCOL_VERSION,
+        }
+        return Board(
+            fingerprint=fingerprint(identity),
+            target=samples.dataset,
+            split=samples.splits,
+            n=samples.count,
+            label_set=named.name,
+            protocol=PROTOCOL_VERSION,
+            majority=float(np.bincount(samples.labels).max() / samples.count),
+            excluded=samples.excluded,
+            synthetic=samples.synthetic,
+        )
+
+    def _warn(self, line: str) -> None:
+        if line not in self._warned:
+            self._warned.add(line)
+            self._tell(line)
+
+    def _tasks(
+        self, pending: Iterable[CellPlan], stages: Mapping[str, Stage], known: Mapping[str, StageResult]
+    ) -> tuple[StageTask, ...]:
+        """What has to be trained or predicted for the pending cells, parents first."""
+        evaluations: dict[str, dict[Evaluation, None]] = {}
+        references: dict[str, tuple[str, ...]] = {}
+        labels: dict[str, str] = {}
+        trained: set[str] = set()
+        order: dict[str, None] = {}
+        for cell in pending:
+            for name in cell.stages:
+                references[name] = tuple(part.dataset for part in stages[name].parts)
+                labels[name] = cell.cell.recipe.label_set
+            final = cell.stages[-1]
+            wanted = [Evaluation(cell.cell.target, "select"), Evaluation(cell.cell.target, "report")]
+            if final in known and all(self._stored(final, evaluation, cell) for evaluation in wanted):
+                continue
+            evaluations.setdefault(final, {}).update(dict.fromkeys(wanted))
+            for position, name in reversed(list(enumerate(cell.stages))):
+                if name in known and self._bench.checkpoints.holds(name):
+                    if position == len(cell.stages) - 1:
+                        order[name] = None
+                    break
+                trained.add(name)
+            order.update(dict.fromkeys(name for name in cell.stages if name in trained))
+        return tuple(
+            StageTask(
+                stage=stages[name],
+                references=references[name],
+                label_set=labels[name],
+                evaluations=tuple(evaluations.get(name, {})),
+                trained=None if name in trained else known[name],
+            )
+            for name in order
+        )
+
+    def _stored(self, stage: str, evaluation: Evaluation, cell: CellPlan) -> Predictions | None:
+        samples = evaluated(self._roles, evaluation, cell.cell.recipe.label_set)
+        content = cell.board.fingerprint if evaluation.role == "report" else samples.content
+        return self._store.predictions(stage, samples.dataset, samples.splits, content)
+
+    def _cost(
+        self, plan: Plan, pending: tuple[CellPlan, ...], tasks: tuple[StageTask, ...], calibrate: bool
+    ) -> PlanCost:
+        kind, threads = self._environment.device_kind, self._environment.threads
+        measured: dict[SpeedKey, Measured] = {}
+        for speed in self._store.speeds():
+            key = SpeedKey(
+                speed.backbone,
+                speed.image_size,
+                speed.trainable,
+                speed.precision,
+                speed.batch_size,
+                speed.device,
+                speed.threads,
+            )
+            measured.setdefault(key, Measured(speed.images_per_second))
+        training = [task.stage for task in tasks if task.trained is None]
+        if calibrate:
+            self._calibrate(training, measured)
+        to_train = {stage.fingerprint for stage in training}
+        return plan_cost(
+            plan,
+            done=[stage.fingerprint for stage in plan.stages if stage.fingerprint not in to_train],
+            measured=measured,
+            device_kind=kind,
+            threads=threads,
+            evaluated={
+                task.stage.fingerprint: sum(evaluated(self._roles, e, task.label_set).count for e in task.evaluations)
+                for task in tasks
+            },
+        )
+
+    def _calibrate(self, training: Iterable[Stage], measured: dict[SpeedKey, Measured]) -> None:
+        images: dict[SpeedKey, int] = {}
+        first: dict[SpeedKey, Stage] = {}
+        for stage in training:
+            key = speed_key(stage, self._environment.device_kind, self._environment.threads)
+            images[key] = images.get(key, 0) + stage.recipe.images_seen
+            first.setdefault(key, stage)
+        for key, stage in first.items():
+            if key in measured or images[key] < _CALIBRATED_FROM_STEPS * key.batch_size:
+                continue
+            backbone = self._catalog.backbone(stage.backbone)
+            try:
+                measured[key] = Measured(measured_speed(stage, backbone, self._bench.device))
+            except Exception:  # the stage itself will fail, be recorded and be told with its reason
+                continue

@@ -1,0 +1,239 @@
+"""Ranks against hand-made boards and scipy's paired test."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ferbench.errors import StoreError
+from ferbench.leaderboard import as_json, failures_without_board, leaderboards, ranks
+from ferbench.metrics import wilson
+from ferbench.records import Board, RunSummary, Score
+
+BOARD = Board("b" * 64, "sfew", "val", 200, "basic7", 1, majority=0.2)
+OTHER = Board("c" * 64, "fer2013", "test", 200, "basic7", 1, majority=0.25)
+
+
+def answers(first_right, last_right=0, n=200):
+    """bool [n]: the first and the last so many are right."""
+    right = np.zeros(n, dtype=bool)
+    right[:first_right] = True
+    right[n - last_right :] = True
+    return right
+
+
+def finished(entry, correct, seed=0, board=BOARD, **changes):
+    share = float(correct.mean())
+    values = {
+        "entry": entry * 64 if len(entry) == 1 else entry,
+        "status": "finished",
+        "board": board,
+        "backbone": "vgg16",
+        "strategy": "cascade",
+        "target": board.target,
+        "auxiliaries": ("fer2013",),
+        "weights": "random",
+        "image_size": 48,
+        "device": "cpu",
+        "seed": seed,
+        "images_seen": 1000,
+        "train_seconds": 10.0 + seed,
+        "accuracy": Score("accuracy", share, board.n, *wilson(share * board.n, board.n)),
+        "uar": Score("uar", share / 2, board.n, share / 2 - 0.05, share / 2 + 0.07),
+        "macro_f1": Score("macro_f1", share / 3, board.n),
+        "correct": correct,
+    }
+    return RunSummary(**(values | changes))
+
+
+def failed(entry, seed=0, board=BOARD, error="out of memory"):
+    nothing = {"accuracy": None, "uar": None, "macro_f1": None, "correct": None}
+    run = finished(entry, answers(0), seed, status="failed", error=error)
+    return dataclasses.replace(run, board=board, **nothing)
+
+
+def test_known_ranks():
+    # 120 right of 200; 118, two of them lost (not significant); 60 (significant); 20 (below all)
+    table = leaderboards(
+        [
+            finished("d", answers(20)),
+            finished("b", answers(118)),
+            finished("a", answers(120)),
+            finished("c", answers(60)),
+        ]
+    )[0]
+    assert [(entry.row[0], entry.rank) for entry in table.entries] == [("a", 1), ("b", 1), ("c", 3), ("d", 4)]
+
+
+def test_pairing_counts_and_not_the_means_alone():
+    # 10 samples apart: all the worse one's answers within the better one's (10:0), then mostly elsewhere (100:90).
+    nested = ranks([answers(100)[None], answers(90)[None]])
+    crossed = ranks([answers(100)[None], answers(0, 90)[None]])
+    assert nested.tolist() == [1, 2]
+    assert crossed.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("n", [2, 30, 431])
+def test_ranks_agree_with_scipys_paired_test(seeds, n):
+    rng = np.random.default_rng(n + seeds)
+    difficulty = rng.normal(size=n)
+    correct = [rng.normal(size=(seeds, n)) + skill > difficulty for skill in np.linspace(-1, 1, 30)]
+    correct += [np.ones((seeds, n), dtype=bool), np.zeros((seeds, n), dtype=bool), correct[4].copy()]
+    means = [rows.mean(axis=0) for rows in correct]
+    expected = []
+    for worse in means:
+        better = 0
+        for other in means:
+            if other.mean() <= worse.mean():
+                continue
+            difference = other - worse
+            if np.ptp(difference) == 0:
+                better += 1
+            else:
+                better += scipy.stats.ttest_rel(other, worse).pvalue < 0.05
+        expected.append(1 + better)
+    assert ranks(correct).tolist() == expected
+
+
+def test_long_boards_are_ranked_as_short_ones():
+    # More entries than a block, over the whole range, so that most pairs are decided without a product.
+    rng = np.random.default_rng(1)
+    correct = [rng.random((1 + i % 3, 97)) < share for i, share in enumerate(rng.uniform(0, 1, 300))]
+    means = np.stack([rows.mean(axis=0) for rows in correct])
+    difference = means[:, None, :] - means[None, :, :]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = difference.mean(axis=2) / (difference.std(axis=2, ddof=1) / np.sqrt(97))
+    expected = 1 + (t > scipy.stats.t.ppf(0.975, 96)).sum(axis=0)
+    assert ranks(correct).tolist() == expected.tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 3))
+def test_someone_is_first_and_the_order_of_rows_changes_nothing(seed, entries, seeds):
+    rng = np.random.default_rng(seed)
+    runs = [
+        finished(format(entry, "064x"), rng.random(200) < rng.uniform(0.1, 0.9), number, board)
+        for board in (BOARD, OTHER)
+        for entry in range(entries)
+        for number in range(seeds)
+    ]
+    tables = leaderboards(runs)
+    assert [table.board for table in tables] == [OTHER, BOARD]
+    for table in tables:
+        found = [entry.rank for entry in table.entries]
+        assert found[0] == 1
+        assert found == sorted(found)
+        best = max(table.entries, key=lambda entry: entry.accuracy.mean)
+        assert best.rank == 1
+    random.Random(seed).shuffle(runs)
+    assert leaderboards(runs) == tables
+
+
+def test_one_seed_shows_the_runs_own_interval():
+    entry = leaderboards([finished("a", answers(90))])[0].entries[0]
+    assert (entry.accuracy.mean, entry.accuracy.sd, entry.accuracy.kind) == (0.45, None, "wilson")
+    expected = scipy.stats.binomtest(90, 200).proportion_ci(method="wilson")
+    assert (entry.accuracy.low, entry.accuracy.high) == pytest.approx((expected.low, expected.high))
+    assert (entry.uar.low, entry.uar.high) == pytest.approx((0.175, 0.295))
+    assert (entry.macro_f1.low, entry.macro_f1.high) == pytest.approx(wilson(30, 200))
+    assert "1 seed" in entry.notes
+
+
+def test_seeds_are_put_together_by_t():
+    runs = [finished("a", answers(right), seed) for seed, right in ((2, 96), (0, 90), (1, 84))]
+    entry = leaderboards(runs)[0].entries[0]
+    shares = [0.45, 0.42, 0.48]
+    expected = scipy.stats.t.interval(0.95, 2, loc=np.mean(shares), scale=scipy.stats.sem(shares))
+    assert entry.seeds == (0, 1, 2)
+    assert entry.accuracy.kind == "t"
+    assert (entry.accuracy.low, entry.accuracy.high) == pytest.approx(expected)
+    assert entry.accuracy.sd == pytest.approx(0.03)
+    assert entry.train_seconds == pytest.approx(11.0)
+    assert "1 seed" not in entry.notes
+
+
+def test_an_interval_over_seeds_stays_a_fraction():
+    entry = leaderboards([finished("a", answers(right), seed) for seed, right in enumerate((200, 120))])[0].entries[0]
+    assert (entry.accuracy.low, entry.accuracy.high) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("right", "said"), [(39, True), (40, True), (41, False)])
+def test_the_majority_line_must_be_beaten(right, said):
+    entry = leaderboards([finished("a", answers(right))])[0].entries[0]
+    assert ("does not beat the majority line" in entry.notes) is said
+
+
+def test_failed_runs_are_counted_and_never_averaged():
+    runs = [finished("a", answers(90), 0), failed("a", 1), failed("a", 2), failed("e", 0, error="loss is not finite")]
+    table = leaderboards(runs)[0]
+    assert [entry.row for entry in table.entries] == ["a" * 10]
+    assert table.entries[0].accuracy.mean == 0.45
+    assert "2 runs failed: out of memory" in table.entries[0].notes
+    assert [(f.row[0], f.seeds, f.error) for f in table.failed] == [
+        ("a", (1, 2), "out of memory"),
+        ("e", (0,), "loss is not finite"),
+    ]
+
+
+def test_failures_that_never_saw_their_board_are_listed_apart():
+    runs = [failed("a", 3, board=None), finished("b", answers(50))]
+    assert [table.board for table in leaderboards(runs)] == [BOARD]
+    assert leaderboards(runs)[0].failed == ()
+    assert [(f.row[0], f.target, f.seeds) for f in failures_without_board(runs)] == [("a", "sfew", (3,))]
+
+
+def test_a_board_of_failures_alone_has_no_entries():
+    (table,) = leaderboards([failed("a")])
+    assert table.entries == ()
+    assert len(table.failed) == 1
+
+
+def test_notes_are_those_of_the_runs_each_once():
+    runs = [finished("a", answers(90), seed, notes=notes) for seed, notes in enumerate([("x", "y"), ("y", "z")])]
+    assert leaderboards(runs)[0].entries[0].notes == ("x", "y", "z")
+
+
+def test_one_entry_on_two_boards_is_two_rows():
+    tables = leaderboards([finished("a", answers(90)), finished("a", answers(120), board=OTHER)])
+    assert [(table.board.target, table.entries[0].accuracy.mean) for table in tables] == [
+        ("fer2013", 0.6),
+        ("sfew", 0.45),
+    ]
+
+
+def test_answers_of_another_length_are_refused():
+    with pytest.raises(StoreError, match="not of the 200 samples of sfew val"):
+        leaderboards([finished("a", np.ones(199, dtype=bool))])
+    with pytest.raises(StoreError, match="without uar"):
+        leaderboards([finished("a", answers(3), uar=None)])
+
+
+def test_json_is_what_scripts_rely_on():
+    runs = [finished("a", answers(90), 0), finished("b", answers(30), 4), failed("e")]
+    plain = as_json(leaderboards(runs))
+    (board,) = plain["boards"]
+    assert {"target", "split", "n", "label_set", "protocol", "fingerprint", "majority", "entries"} <= board.keys()
+    entry = board["entries"][0]
+    assert {
+        *("row", "rank", "backbone", "strategy", "auxiliaries", "weights", "image_size", "device", "seeds"),
+        *("accuracy", "uar", "macro_f1", "images_seen", "train_seconds", "notes"),
+    } <= entry.keys()
+    for metric in ("accuracy", "uar", "macro_f1"):
+        assert entry[metric].keys() == {"mean", "sd", "low", "high", "interval"}
+    assert entry["accuracy"]["interval"] == "wilson"
+    assert entry["auxiliaries"] == ["fer2013"]
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+
+
+def test_no_runs_no_boards():
+    assert leaderboards([]) == ()
+    assert ranks([]).tolist() == []
+    assert as_json([]) == {"boards": []}
