@@ -22,6 +22,10 @@ import difflib
 from collections.abc import Iterable
 
 
+#: Names that an error lists where none is close to the one that was asked for.
+_LISTED = 20
+
+
 class FerbenchError(Exception):
     """A failure with one line for people; the process ends with `exit_code`."""
 
@@ -55,7 +59,8 @@ class UnknownName(UsageError):
         if close:
             advice = f"did you mean {' or '.join(close)}?"
         elif names:
-            advice = f"there are: {', '.join(names)}"
+            more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+            advice = f"there are: {', '.join(names[:_LISTED])}{more}"
         else:
             advice = "there are none"
         super().__init__(f"no {kind} named {name!r}: {advice}")

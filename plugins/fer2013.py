@@ -45,7 +45,7 @@ PIXELS = SIDE * SIDE
 _COLUMNS = [b"emotion", b"pixels", b"usage"]
 _CODES = {str(code).encode(): code for code in range(len(CLASSES))}
 _USAGES = {name.encode(): name for name in SPLITS}
-_PADDING = b" \t\r\n\""
+_PADDING = b' \t\r\n"'
 _READ_BYTES = 1 << 18
 _DIGITS_AND_SPACES = b"0123456789 "
 _ROWS_AT_ONCE = 8
@@ -344,4 +344,4 @@ def _missing(split: str, place: Path, found: dict[str, int]) -> DatasetError:
 def _shown(value: bytes) -> str:
     """A value as it stands in the file, cut where it is long."""
     text = value.decode("utf-8", "replace").strip()
-    return repr(text if len(text) <= 40 else f"{text[:40]}…")
+    return repr(text if len(text) <= 60 else f"{text[:60]}…")

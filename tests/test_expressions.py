@@ -116,7 +116,9 @@ def test_a_class_of_the_sets_own_name_lands_there() -> None:
 
 
 def test_a_class_that_is_no_expression_is_an_error() -> None:
-    with pytest.raises(DatasetError, match="class 'bored' of mine is no known expression and not in the label set basic7"):
+    with pytest.raises(
+        DatasetError, match="class 'bored' of mine is no known expression and not in the label set basic7"
+    ):
         alignment(["happy", "bored"], label_set("basic7"), "mine")
 
 

@@ -13,7 +13,9 @@ def touched(*paths: Path) -> None:
 
 
 def test_folders_go_to_the_datasets_own_classes_by_name(tmp_path: Path) -> None:
-    touched(tmp_path / "Happiness/b.png", tmp_path / "Happiness/a.png", tmp_path / "SAD/c.JPG", tmp_path / "fearful/d.txt")
+    touched(
+        tmp_path / "Happiness/b.png", tmp_path / "Happiness/a.png", tmp_path / "SAD/c.JPG", tmp_path / "fearful/d.txt"
+    )
     found = class_folders(tmp_path, ("Fear", "Happy", "Sad"), "mine")
     assert {name: [file.name for file in files] for name, files in found.items()} == {
         "Happy": ["a.png", "b.png"],

@@ -1,1 +1,1 @@
-"""(docstring to be written)"""
+"""Text for people, pure: records in, text out. Percent, units of time and thousands separators are made only here."""

@@ -93,7 +93,9 @@ def _open_server(url: URL, read_only: bool) -> Database:
         raise StoreError(
             f"{location} cannot be reached without a driver ({error}): pip install 'psycopg[binary]'"
         ) from error
-    database = Database(location, engine, None if read_only else engine, None)
+    # Server transactions see others' commits between two queries by default; a reader must not.
+    reader = engine.execution_options(isolation_level="REPEATABLE READ")
+    database = Database(location, reader, None if read_only else engine, None)
     _prepare(database)
     return database
 
@@ -113,6 +115,10 @@ def _open_file(path: Path, read_only: bool) -> Database:
         return database
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StoreError(
+            f"{location} cannot be made, {path.parent} is a file and no folder: choose another path"
+        ) from error
     except OSError as error:
         raise StoreError(
             f"{location} cannot be made ({error.strerror}): make its folder writable, "

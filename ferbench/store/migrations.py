@@ -71,5 +71,6 @@ def migrate(connection: Connection, location: str) -> None:
         return
     for migration in MIGRATIONS[version - 1 :]:
         migration(connection)
-    if version < newest_version():
-        connection.execute(update(schema_version).values(version=newest_version()))
+    # Written even if it stays the same: SQLite opens a read-only file without a word, and hours of training must not
+    # end at the first save.
+    connection.execute(update(schema_version).values(version=newest_version()))

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from ferbench_plugins.faces3d.head import Head, Part
+from ferbench_plugins.faces3d.person import Person
+from ferbench_plugins.faces3d.rasterizer import interpolate
 from numpy.typing import NDArray
-
-from .head import Head, Part
-from .person import Person
-from .rasterizer import interpolate
 
 Floats = NDArray[np.float32]
 
@@ -55,9 +54,7 @@ def stand_off(head: Head, person: Person) -> Floats:
     return np.asarray(inside * (1 - head.ears) * person.hair_volume * person.has_hair, np.float32)
 
 
-def paint(
-    head: Head, person: Person, shirt: Floats, vertex: NDArray[np.int32], barycentric: Floats
-) -> Surface:
+def paint(head: Head, person: Person, shirt: Floats, vertex: NDArray[np.int32], barycentric: Floats) -> Surface:
     """Surface at fragments, given the corners' vertices [3, K] and weights [3, K]."""
     part = head.part[vertex[0]]
     painted = np.stack([*head.rest.T, head.lips, head.mouth_inside, head.ears])
@@ -96,7 +93,8 @@ def _brows(person: Person, rest: Floats) -> Floats:
     height = 0.15 + person.brow_arch * np.sin(np.pi * np.clip(0.15 + 0.75 * along, 0, 1)) - 0.02 * along
     half = person.brow_thickness * np.clip(1.0 - 0.6 * along, 0.2, 1)
     across = smooth_step(1.0, 0.45, np.abs(rest[1] - height) / half)
-    return across * smooth_step(-0.08, 0.05, along) * smooth_step(1.03, 0.9, along) * (rest[2] > -0.1)
+    along_brow = smooth_step(-0.08, 0.05, along) * smooth_step(1.03, 0.9, along)
+    return np.asarray(across * along_brow * (rest[2] > -0.1), np.float32)
 
 
 def _lid_margin(rest: Floats) -> Floats:
@@ -104,7 +102,7 @@ def _lid_margin(rest: Floats) -> Floats:
     from_eye = np.stack([np.abs(rest[0]) - 0.308, rest[1], rest[2]])
     distance = np.sqrt((from_eye**2).sum(axis=0))
     upper = 0.55 + 0.45 * (from_eye[1] > 0)
-    return smooth_step(EYE_RADIUS + 0.022, EYE_RADIUS + 0.006, distance) * upper
+    return np.asarray(smooth_step(EYE_RADIUS + 0.022, EYE_RADIUS + 0.006, distance) * upper, np.float32)
 
 
 def _blush(rest: Floats) -> Floats:

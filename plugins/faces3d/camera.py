@@ -41,7 +41,7 @@ class Camera:
         return np.asarray(about_z @ about_x @ about_y, np.float32)
 
     def project(self, vertices: Floats, size: int) -> Floats:
-        """Vertices [V, 3] of the unturned head to column, row and depth on a square of `size` pixels: float32 [V, 3]."""
+        """Vertices [V, 3] of the unturned head to column, row, depth on `size` x `size` pixels: float32 [V, 3]."""
         rotation = self.rotation()
         turned = (vertices - PIVOT) @ rotation.T
         turned -= rotation @ -PIVOT

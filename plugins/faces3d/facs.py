@@ -1,8 +1,8 @@
 """Expressions as action units, and action units as ARKit blendshapes.
 
-Prototypes: Ekman & Friesen, EMFACS (1983); Ekman, Friesen & Hager, FACS Investigator's Guide (2002), table 10-2. The units
-of a prototype are those that most tables repeat; `optional` are units of the table's other variants. Which blendshape moves
-what is said in Apple's documentation of ARFaceAnchor.BlendShapeLocation; the mapping below is ours.
+Prototypes: Friesen & Ekman, EMFACS-7 (unpublished manual, University of California, 1983); their variants: Ekman,
+Friesen & Hager, FACS Investigator's Guide (2002). What each blendshape moves: Apple's documentation of
+ARFaceAnchor.BlendShapeLocation. The mapping from action units to blendshapes, and its gains, are ours.
 """
 
 from __future__ import annotations
@@ -10,10 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .seeds import Random
-
-#: ferbench's own order of its seven expressions.
-EXPRESSIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+from ferbench_plugins.faces3d.seeds import Random
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +42,8 @@ CENTRAL = frozenset(
     {"browInnerUp", "jawOpen", "mouthShrugLower", "mouthShrugUpper", "mouthRollLower", "mouthRollUpper"}
 )
 
-#: Action unit to blendshapes and their weight at full intensity. Weights above 1 reach further than the shape was made for,
-#: because these shapes move less than the muscle does.
+#: Action unit to blendshapes and their weight at full intensity. Weights above 1 reach further than the shape was made
+#: for, because these shapes move less than the muscle does.
 BLENDSHAPES: Mapping[int, tuple[tuple[str, float], ...]] = {
     1: (("browInnerUp", 1.3),),  # inner brow raiser
     2: (("browOuterUp", 1.1),),  # outer brow raiser

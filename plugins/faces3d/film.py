@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from ferbench_plugins.faces3d.backdrop import Backdrop, draw_occluder, draw_shapes
+from ferbench_plugins.faces3d.camera import Camera
+from ferbench_plugins.faces3d.finish import Finish, metered
+from ferbench_plugins.faces3d.head import Head
+from ferbench_plugins.faces3d.lighting import Lighting, direction
+from ferbench_plugins.faces3d.person import Person, draw_person
+from ferbench_plugins.faces3d.scene import Scene, draw_face
+from ferbench_plugins.faces3d.seeds import Random
 from numpy.typing import NDArray
-
-from .backdrop import Backdrop, draw_occluder, draw_shapes
-from .camera import Camera
-from .finish import Finish, metered
-from .head import Head
-from .lighting import Lighting, direction
-from .person import Person, draw_person
-from .scene import Scene, draw_face
-from .seeds import Random
 
 Floats = NDArray[np.float32]
 
@@ -49,7 +48,7 @@ def draw_tint(random: Random, strength: float) -> Floats:
     """A colour of mean 1 between warm and cold, with a little green or magenta."""
     warmth, green = random.normal(0, strength), random.normal(0, strength / 3)
     tint = np.exp([warmth, green, -warmth])
-    return (tint / tint.mean()).astype(np.float32)
+    return np.asarray(tint / tint.mean(), np.float32)
 
 
 def draw_film(head: Head, random: Random) -> Film:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from ferbench_plugins.faces3d.seeds import Random
 from numpy.typing import NDArray
-
-from .seeds import Random
 
 Floats = NDArray[np.float32]
 
@@ -43,7 +42,7 @@ def develop(image: Floats, finish: Finish, channels: int, random: Random) -> NDA
     shown = np.clip(image, 0, None) ** np.float32(1 / 2.2)
     shown = finish.lift + (1 - finish.lift) * (0.5 + (shown - 0.5) * finish.contrast)
     shown = shown + finish.grain * random.standard_normal(shown.shape[:2])[:, :, None]
-    return np.clip(np.rint(shown * 255), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(shown * 255), 0, 255), np.uint8)
 
 
 def soften(image: Floats, sigma: float) -> Floats:

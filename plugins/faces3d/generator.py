@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from ferbench_plugins.faces3d.film import Film, draw_film, draw_film_scene
+from ferbench_plugins.faces3d.head import load_head
+from ferbench_plugins.faces3d.person import Person, draw_person
+from ferbench_plugins.faces3d.renderer import render_scenes
+from ferbench_plugins.faces3d.roster import Entry, entry_at
+from ferbench_plugins.faces3d.scene import Scene
+from ferbench_plugins.faces3d.seeds import random_for
+from ferbench_plugins.faces3d.splits import EXPRESSIONS, FILM, SOURCE
+from ferbench_plugins.faces3d.studio import draw_studio_scene
 from numpy.typing import NDArray
-
-from .facs import EXPRESSIONS
-from .film import Film, draw_film, draw_film_scene
-from .head import load_head
-from .person import Person, draw_person
-from .renderer import render_scenes
-from .roster import SOURCE, Entry, entry_at
-from .scene import Scene
-from .seeds import random_for
-from .studio import draw_studio_scene
 
 #: Pixels a side, and channels.
 SOURCE_FORM = (48, 1)
@@ -61,7 +60,7 @@ def render_entries(entries: Sequence[Entry]) -> Rendering:
         scenes = [draw_scene(entry) for entry in batch]
         images[start : start + BATCH] = render_scenes(head, scenes, grains, size, channels)
 
-    # Threads, not processes: NumPy lets go of the interpreter lock, and nothing needs to be importable from a caller's main.
+    # Threads, not processes: NumPy lets go of the interpreter lock, and no caller's main has to be importable.
     with ThreadPoolExecutor(_core_count()) as pool:
         list(pool.map(render_batch, range(0, len(entries), BATCH)))
     return Rendering(
@@ -93,4 +92,4 @@ def _person(split: str, group: str) -> Person:
 
 @lru_cache(maxsize=16)
 def _film(split: str, group: str) -> Film:
-    return draw_film(load_head(), random_for("faces3d-film", split, group))
+    return draw_film(load_head(), random_for(FILM, split, group))

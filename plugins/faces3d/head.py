@@ -9,9 +9,8 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from ferbench_plugins.faces3d.version import ASSET_SHA256
 from numpy.typing import NDArray
-
-from .version import ASSET_SHA256
 
 Floats = NDArray[np.float32]
 

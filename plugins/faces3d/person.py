@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from ferbench_plugins.faces3d.head import Head
+from ferbench_plugins.faces3d.seeds import Random
 from numpy.typing import NDArray
-
-from .head import Head
-from .seeds import Random
 
 Floats = NDArray[np.float32]
 
@@ -33,7 +32,15 @@ OPPOSITES = (
 SHAPE_SPREAD = 0.24
 #: Targets that would look like an expression, or move the whole head, are held back.
 CALM_SPREAD = 0.12
-CALM = ("mouth-angles", "eyebrows-angle", "mouth-laugh-lines", "mouth-dimples", "head-trans", "chin-jaw-drop", "-eye-height")
+CALM = (
+    "mouth-angles",
+    "eyebrows-angle",
+    "mouth-laugh-lines",
+    "mouth-dimples",
+    "head-trans",
+    "chin-jaw-drop",
+    "-eye-height",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """A z-buffer triangle rasteriser without loops over triangles or pixels.
 
-Every pixel centre within a triangle's bounding box is a candidate. The candidates of all triangles are tested at once, and
-the z-buffer is one `maximum.at` over integers that hold the depth above the candidate's number.
+Every pixel centre within a triangle's bounding box is a candidate. The candidates of all triangles are tested at once,
+and the z-buffer is one `maximum.at` over integers that hold the depth above the candidate's number.
 """
 
 from __future__ import annotations

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from ferbench_plugins.faces3d.appearance import paint, stand_off
+from ferbench_plugins.faces3d.backdrop import add_occluder, render_backdrop
+from ferbench_plugins.faces3d.finish import develop
+from ferbench_plugins.faces3d.head import Head
+from ferbench_plugins.faces3d.lighting import shade
+from ferbench_plugins.faces3d.rasterizer import Fragments, interpolate, rasterize
+from ferbench_plugins.faces3d.scene import Scene
+from ferbench_plugins.faces3d.seeds import Random
 from numpy.typing import NDArray
-
-from .appearance import paint, stand_off
-from .backdrop import add_occluder, render_backdrop
-from .finish import develop
-from .head import Head
-from .lighting import shade
-from .rasterizer import Fragments, interpolate, rasterize
-from .scene import Scene
-from .seeds import Random
 
 Floats = NDArray[np.float32]
 
@@ -69,7 +68,7 @@ def _expose(head: Head, vertices: Floats, scene: Scene, size: int) -> Floats:
 def _openness(fragments: Fragments, depth: Floats, size: int, radius: int) -> Floats:
     """How much of its surroundings a fragment sees, 1 for all: float32 [K].
 
-    Depth against its own blur, after Luft, Colditz & Deussen, "Image enhancement by unsharp masking the depth buffer" (2006).
+    Depth against its own blur: Luft, Colditz & Deussen, Image enhancement by unsharp masking the depth buffer (2006).
     """
     buffer = np.full(size * size, depth.min(initial=0), np.float32)
     buffer[fragments.pixel] = depth

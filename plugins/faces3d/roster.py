@@ -8,24 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .facs import EXPRESSIONS
-from .seeds import random_for
+from ferbench_plugins.faces3d.seeds import random_for
+from ferbench_plugins.faces3d.splits import EXPRESSIONS, SOURCE, SPLITS
 
-SOURCE = "faces3d-source"
-FILM = "faces3d-film"
-SPLITS = ("train", "select", "report")
-SIZES: Mapping[str, Mapping[str, int]] = {
-    SOURCE: {"train": 2000, "select": 400, "report": 400},
-    FILM: {"train": 420, "select": 140, "report": 420},
-}
-#: Samples of each expression in every run of 100 (source) and in every film of 35: uneven as FER2013 and SFEW are, but less.
+#: Samples of each expression in every 100 (source) and in every film of 35: uneven as in FER2013 and SFEW, but less.
 SOURCE_BLOCK = {"angry": 13, "disgust": 7, "fear": 13, "happy": 21, "sad": 16, "surprise": 13, "neutral": 17}
 FILM_BLOCK = {"angry": 6, "disgust": 3, "fear": 4, "happy": 7, "sad": 5, "surprise": 4, "neutral": 6}
 #: Pictures of one person in the source.
 PICTURES_A_PERSON = 4
 
-#: Share of labels in the source's train and select splits that say something else than what is shown. FER2013's own share is
-#: not known; people agree with its labels on 65 +- 5 % (Goodfellow et al., arXiv 1307.0414), and that isn't all label noise.
+#: Share of labels in the source's train and select splits that say something else than what is shown. FER2013's own
+#: share isn't known: people agree with its labels on 65 +- 5 % (arXiv 1307.0414), but not for noise alone.
 LABEL_NOISE = 0.12
 NOISY_SPLITS = ("train", "select")
 #: What a wrong label says instead, by share: the expressions that people take for one another.
@@ -86,7 +79,8 @@ def _expression_at(dataset: str, split: str, index: int) -> str:
     shares = SOURCE_BLOCK if dataset == SOURCE else FILM_BLOCK
     block = [expression for expression, count in shares.items() for _ in range(count)]
     number, place = divmod(index, len(block))
-    return block[random_for(dataset, split, "block", number).permutation(len(block))[place]]
+    order = random_for(dataset, split, "block", number).permutation(len(block))
+    return block[int(order[place])]
 
 
 def _noisy_label(expression: str, dataset: str, split: str, index: int) -> str:

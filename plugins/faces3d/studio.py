@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-
-from .backdrop import Backdrop
-from .camera import Camera
-from .finish import Finish, metered
-from .lighting import Lighting, direction
-from .person import Person
-from .scene import Scene, draw_face
-from .seeds import Random
+from ferbench_plugins.faces3d.backdrop import Backdrop
+from ferbench_plugins.faces3d.camera import Camera
+from ferbench_plugins.faces3d.finish import Finish, metered
+from ferbench_plugins.faces3d.lighting import Lighting, direction
+from ferbench_plugins.faces3d.person import Person
+from ferbench_plugins.faces3d.scene import Scene, draw_face
+from ferbench_plugins.faces3d.seeds import Random
 
 STRAY = 0.12
 WHITE = np.ones(3, np.float32)
@@ -40,9 +39,7 @@ def draw_studio_scene(person: Person, expression: str, random: Random) -> Scene:
             rim_direction=direction(180, 30),
             rim=np.float32(0) * WHITE,
         ),
-        backdrop=Backdrop(
-            top=wall, bottom=wall * np.float32(random.uniform(0.5, 1.2)), shapes=(), softness=1.0
-        ),
+        backdrop=Backdrop(top=wall, bottom=wall * np.float32(random.uniform(0.5, 1.2)), shapes=(), softness=1.0),
         occluder=None,
         shirt=(random.uniform(0.02, 0.6) * WHITE).astype(np.float32),
         finish=Finish(

@@ -1,0 +1,195 @@
+"""The options that make a matrix, for every command that plans one."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ferbench.cli.completion import complete_backbones, complete_datasets, complete_strategies, complete_weights
+from ferbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from ferbench.defaults import DataChoice
+    from ferbench.matrix import Matrix, MatrixFile, RecipeAxis
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Choose = Callable[[Sequence[str], Sequence[tuple[str, ...]]], "DataChoice"]
+
+#: More seeds than this in one range are a slip of the finger.
+_MOST_SEEDS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class AxisOptions:
+    """What was typed; the fields are the options' names."""
+
+    backbones: tuple[str, ...]
+    strategies: tuple[str, ...]
+    targets: tuple[str, ...]
+    auxiliaries: tuple[str, ...]
+    seeds: tuple[tuple[int, ...], ...]
+    weights: tuple[str, ...]
+    changes: tuple[str, ...]
+    epochs: float | None
+    matrix_file: Path | None
+
+
+class Seeds(click.ParamType):
+    """`0`, `0,1,2` or `0-4`, as a tuple."""
+
+    name = "seeds"
+
+    def convert(
+        self, value: str | tuple[int, ...], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        found: list[int] = []
+        for part in value.split(","):
+            match = re.fullmatch(r"\s*(\d{1,18})(?:-(\d{1,18}))?\s*", part)
+            if match is None:
+                self.fail(f"{value!r}: seeds are whole numbers from 0 up, such as 0 or 0,1,2 or 0-4", param, ctx)
+            first, last = int(match[1]), int(match[2] or match[1])
+            if not first <= last < first + _MOST_SEEDS:
+                self.fail(f"{value!r}: the range {part.strip()} goes backwards or is too long", param, ctx)
+            found.extend(range(first, last + 1))
+        return tuple(found)
+
+
+def axis_options(command: Command) -> Command:
+    """Add the axes' options; the command gets them as one `axes: AxisOptions`."""
+
+    def collected(*positional: Any, **options: Any) -> Any:
+        own = {field.name: options.pop(field.name) for field in dataclasses.fields(AxisOptions)}
+        return command(*positional, axes=AxisOptions(**own), **options)
+
+    collected.__name__, collected.__doc__ = command.__name__, command.__doc__
+    collected.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    for option in reversed(_OPTIONS):
+        collected = option(collected)
+    return collected  # type: ignore[return-value]
+
+
+_OPTIONS = (
+    click.option(
+        *("-b", "--backbone", "backbones"),
+        metavar="NAME",
+        multiple=True,
+        shell_complete=complete_backbones,
+        help="Network to fine-tune, such as vgg16 or timm/resnet18.",
+    ),
+    click.option(
+        *("-s", "--strategy", "strategies"),
+        metavar="NAME",
+        multiple=True,
+        shell_complete=complete_strategies,
+        help="Way of fine-tuning, such as cascade; composed by +.",
+    ),
+    click.option(
+        *("-t", "--target", "targets"),
+        metavar="DATASET",
+        multiple=True,
+        shell_complete=complete_datasets,
+        help="Dataset that is reported on.",
+    ),
+    click.option(
+        *("-a", "--auxiliary", "auxiliaries"),
+        metavar="A,B",
+        multiple=True,
+        shell_complete=complete_datasets,
+        help="Chain of datasets that are passed through, in order.",
+    ),
+    click.option(
+        *("--seed", "seeds"), type=Seeds(), multiple=True, metavar="0,1,2", help="Seeds, also 0-4.  [default: 0]"
+    ),
+    click.option(
+        *("--weights", "weights"),
+        metavar="WHICH",
+        multiple=True,
+        shell_complete=complete_weights,
+        help="auto, pretrained, random or a file.  [default: auto]",
+    ),
+    click.option(
+        *("--set", "changes"),
+        metavar="KEY=VALUE",
+        multiple=True,
+        help="Recipe value; key=a,b is an axis, stage2.lr=… is for one stage.",
+    ),
+    click.option(
+        *("--epochs", "epochs"),
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="N",
+        help="Budget as passes over all named data, instead of --set images_seen.",
+    ),
+    click.option(
+        *("--matrix", "matrix_file"),
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE.toml",
+        help="Read axes from a file; options override what it names.",
+    ),
+)
+
+
+def read_file(axes: AxisOptions) -> MatrixFile | None:
+    """The matrix file, if one was named. Raises UsageError."""
+    if axes.matrix_file is None:
+        return None
+    from ferbench.matrix import read_matrix
+
+    return read_matrix(axes.matrix_file)
+
+
+def complete_matrix(axes: AxisOptions, file: MatrixFile | None, choose: Choose) -> tuple[Matrix, DataChoice]:
+    """Options before the file before defaults.
+
+    Parameters
+    ----------
+    choose : fills in datasets that nothing names; see `defaults.choose_data`
+
+    Raises
+    ------
+    UsageError : no backbone or no strategy
+    RecipeError : a `--set` that no recipe takes
+    """
+    from ferbench.matrix import Matrix, parse_axis, parse_chain
+
+    backbones = axes.backbones or (file and file.backbones) or ()
+    strategies = axes.strategies or (file and file.strategies) or ()
+    for given, word, example in ((backbones, "backbone", "vgg16"), (strategies, "strategy", "cascade")):
+        if not given:
+            raise UsageError(f"name a {word}, such as --{word} {example}; `ferbench plugins` lists what there is")
+    chains = tuple(parse_chain(text) for text in axes.auxiliaries) or (file and file.auxiliaries) or ()
+    choice = choose(axes.targets or (file and file.targets) or (), chains)
+    own = merged([parse_axis(text) for text in axes.changes])
+    budgets = axes.epochs is not None or ("images_seen", None) in own
+    inherited = {} if file is None else merged(file.axes)
+    if budgets:
+        inherited.pop(("images_seen", None), None)
+    seeds = tuple(seed for group in axes.seeds for seed in group) or (file and file.seeds) or (0,)
+    matrix = Matrix(
+        backbones=tuple(backbones),
+        strategies=tuple(strategies),
+        targets=choice.targets,
+        auxiliaries=choice.auxiliaries,
+        seeds=tuple(dict.fromkeys(seeds)),
+        weights=axes.weights or (file and file.weights) or ("auto",),
+        axes=tuple({**inherited, **own}.values()),
+        epochs=axes.epochs if budgets or file is None else file.epochs,
+    )
+    return matrix, choice
+
+
+def merged(axes: Sequence[RecipeAxis]) -> dict[tuple[str, int | None], RecipeAxis]:
+    """One axis a key and stage: `--set lr=0.1 --set lr=0.2` is `--set lr=0.1,0.2`."""
+    found: dict[tuple[str, int | None], RecipeAxis] = {}
+    for axis in axes:
+        place = (axis.key, axis.stage)
+        before = found[place].values if place in found else ()
+        found[place] = dataclasses.replace(axis, values=tuple(dict.fromkeys((*before, *axis.values))))
+    return found

@@ -1,0 +1,93 @@
+"""Options that every command takes, before or after its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ferbench.cli.completion import complete_devices
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_SETTINGS = "ferbench.settings"
+_PLUGINS = "ferbench.plugins"
+
+
+def common_options(command: Command) -> Command:
+    """Add --store, --data-dir, --device, --plugin and --debug; what they get is kept in the context."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def given_settings(context: click.Context) -> dict[str, str]:
+    """The settings that flags gave, by their key in `settings.VARIABLES`."""
+    return dict(context.meta.get(_SETTINGS, {}))
+
+
+def given_plugins(context: click.Context) -> tuple[Path, ...]:
+    """The local plugin files of this command."""
+    return tuple(context.meta.get(_PLUGINS, ()))
+
+
+def debugging(context: click.Context) -> bool:
+    """Whether tracebacks are wanted."""
+    return "debug" in context.meta.get(_SETTINGS, {})
+
+
+def _keep(key: str) -> Callable[[click.Context, click.Parameter, str | None], None]:
+    def keep(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+        # An option that is not given after the command's name must not undo one that stands before it.
+        if value:
+            context.meta.setdefault(_SETTINGS, {})[key] = value
+
+    return keep
+
+
+def _keep_plugins(context: click.Context, parameter: click.Parameter, value: tuple[Path, ...]) -> None:
+    context.meta.setdefault(_PLUGINS, []).extend(value)
+
+
+_OPTIONS = (
+    click.option(
+        "--store",
+        metavar="URL",
+        callback=_keep("store"),
+        expose_value=False,
+        help="Where results are kept: an SQLite file or a database's URL.  [FERBENCH_STORE]",
+    ),
+    click.option(
+        "--data-dir",
+        metavar="FOLDER",
+        callback=_keep("data"),
+        expose_value=False,
+        help="Below it, datasets are looked for.  [FERBENCH_DATA]",
+    ),
+    click.option(
+        "--device",
+        metavar="DEVICE",
+        callback=_keep("device"),
+        expose_value=False,
+        shell_complete=complete_devices,
+        help="auto, cpu, cuda, cuda:N or mps.  [FERBENCH_DEVICE]",
+    ),
+    click.option(
+        "--plugin",
+        metavar="FILE.py",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        callback=_keep_plugins,
+        expose_value=False,
+        help="Load a plugin from a file; may be given several times.",
+    ),
+    click.option(
+        "--debug",
+        is_flag=True,
+        callback=_keep("debug"),
+        expose_value=False,
+        help="Show tracebacks of errors.",
+    ),
+)

@@ -1,0 +1,84 @@
+"""`ferbench plan`: what a matrix would train, and what that would cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ferbench.cli.axes import AxisOptions, axis_options, complete_matrix, read_file
+from ferbench.cli.options import common_options
+from ferbench.cli.session import (
+    catalog_of,
+    listed_datasets,
+    print_json,
+    print_lines,
+    reading_store,
+    settings_of,
+    short_path,
+    warn,
+    warn_of_failures,
+    width,
+)
+
+if TYPE_CHECKING:
+    from ferbench.engine import Engine, Prepared
+    from ferbench.publish.plans import WorkLeft
+
+
+@click.command()
+@axis_options
+@click.option("--force", is_flag=True, help="Plan finished cells again.")
+@click.option("--calibrate", is_flag=True, help="Measure unknown speeds with a few training steps.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@common_options
+@click.pass_context
+def plan(context: click.Context, axes: AxisOptions, force: bool, calibrate: bool, as_json: bool) -> None:
+    """Show cells, stages, images and time of a matrix, and train nothing."""
+    show_plan(context, axes, force=force, calibrate=calibrate, as_json=as_json)
+
+
+def show_plan(context: click.Context, axes: AxisOptions, *, force: bool, calibrate: bool, as_json: bool) -> None:
+    """Print a plan. The store is only read."""
+    from ferbench.defaults import choose_data
+
+    file = read_file(axes)
+    settings = settings_of(context, file.settings if file else None)
+    catalog = catalog_of(context)
+    matrix, choice = complete_matrix(
+        axes, file, lambda targets, chains: choose_data(listed_datasets(catalog), settings.data_folder, targets, chains)
+    )
+    if not as_json:
+        click.echo(f"Data: {choice.reason} · store {short_path(settings.store)}")
+    warn_of_failures(catalog)
+    from ferbench.engine import Engine
+    from ferbench.publish.plans import plan_json, plan_lines
+
+    with reading_store(settings, or_empty=True) as store:
+        engine = Engine(catalog, store, settings, QuietReporter())
+        prepared = engine.prepare(matrix, force=force, calibrate=calibrate)
+    if as_json:
+        print_json(plan_json(prepared.cost))
+    else:
+        print_lines(plan_lines(work_left(prepared), prepared.cost, device_words(engine), width=width()))
+
+
+def work_left(prepared: Prepared) -> WorkLeft:
+    """What a prepared plan leaves to do, as publish takes it."""
+    from ferbench.publish.plans import WorkLeft
+
+    return WorkLeft(
+        training=tuple(task.stage for task in prepared.tasks if task.trained is None),
+        predicting=sum(task.trained is not None for task in prepared.tasks),
+        cells=len(prepared.plan.cells),
+        done_cells=len(prepared.finished),
+        seconds=prepared.cost.stage_seconds,
+    )
+
+
+def device_words(engine: Engine) -> str:
+    """The device as rows name it, and the CPU's threads where it computes."""
+    from ferbench.publish.quantities import counted
+
+    kind, threads = engine.environment.device_kind, engine.environment.threads
+    return f"{kind} ({counted(threads, 'thread')})" if kind == "cpu" else kind

@@ -1,0 +1,174 @@
+"""Leaderboards for a terminal: columns as far as the width carries, the rest on lines under each entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ferbench.publish.layout import PLAIN, Align, Paint, aligned, total_width, wrapped
+from ferbench.publish.quantities import counted, duration, percent, whole
+from ferbench.records import Board, Entry, Interval
+
+#: Lines under an entry begin below its row, not below its rank.
+_INDENT = " " * 4
+
+#: A table narrower than this would be a heap of lines.
+_NARROWEST = 40
+
+LEGEND = (
+    "±: standard deviation over seeds; 95 % interval: t over seeds, w Wilson's over samples; "
+    "rank: 1 + the number of rows that are significantly better"
+)
+
+
+class Failure(Protocol):
+    """Failed runs of one row."""
+
+    @property
+    def row(self) -> str: ...
+    @property
+    def backbone(self) -> str: ...
+    @property
+    def strategy(self) -> str: ...
+    @property
+    def auxiliaries(self) -> tuple[str, ...]: ...
+    @property
+    def seeds(self) -> tuple[int, ...]: ...
+    @property
+    def error(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """`cell` is what stands in the column, `words` what stands under the entry where the column has no room."""
+
+    title: str
+    cell: Callable[[Entry], str]
+    words: Callable[[Entry], str]
+    align: Align = "left"
+
+
+def _chain(entry: Entry) -> str:
+    return ", ".join(entry.auxiliaries)
+
+
+def _ends(interval: Interval) -> str:
+    kind = "w" if interval.kind == "wilson" else interval.kind
+    return f"[{percent(interval.low)}–{percent(interval.high)}] {kind}"
+
+
+_COLUMNS = {
+    column.title: column
+    for column in (
+        _Column("#", lambda e: str(e.rank), lambda e: "", "right"),
+        _Column("row", lambda e: e.row, lambda e: ""),
+        _Column("backbone", lambda e: e.backbone, lambda e: e.backbone),
+        _Column("strategy", lambda e: e.strategy, lambda e: e.strategy),
+        _Column("after", lambda e: _chain(e) or "–", lambda e: _chain(e) and f"after {_chain(e)}"),
+        _Column("weights", lambda e: e.weights, lambda e: f"weights: {e.weights}"),
+        _Column("size", lambda e: f"{e.image_size} px", lambda e: f"{e.image_size} px", "right"),
+        _Column("device", lambda e: e.device, lambda e: e.device),
+        _Column("seeds", lambda e: str(len(e.seeds)), lambda e: counted(len(e.seeds), "seed"), "right"),
+        _Column("accuracy %", lambda e: percent(e.accuracy.mean), lambda e: "", "right"),
+        _Column("±", lambda e: "" if e.accuracy.sd is None else percent(e.accuracy.sd), lambda e: "", "right"),
+        _Column("95 % interval", lambda e: _ends(e.accuracy), lambda e: ""),
+        _Column("UAR %", lambda e: percent(e.uar.mean), lambda e: f"UAR {percent(e.uar.mean)} %", "right"),
+        _Column(
+            "macro-F1 %", lambda e: percent(e.macro_f1.mean), lambda e: f"macro-F1 {percent(e.macro_f1.mean)} %", "right"
+        ),
+        _Column("images", lambda e: whole(e.images_seen), lambda e: f"{whole(e.images_seen)} images", "right"),
+        _Column("trained", lambda e: duration(e.train_seconds), lambda e: f"trained {duration(e.train_seconds)}", "right"),
+    )
+}
+
+#: Which columns go first where there is no room.
+_LEAVING = (
+    *("weights", "trained", "images", "device", "after", "size", "seeds", "backbone", "macro-F1 %", "UAR %", "strategy"),
+)
+
+
+def board_title(board: Board) -> str:
+    """What is measured: target, split, n, label set, protocol, majority line, and whether the data is synthetic."""
+    parts = [
+        f"{board.target} {board.split}",
+        f"n {whole(board.n)}",
+        board.label_set,
+        f"protocol {board.protocol}",
+        f"majority line {percent(board.majority)} %",
+    ]
+    if board.excluded:
+        parts.append(f"{whole(board.excluded)} outside the label set")
+    if board.synthetic:
+        parts.append("synthetic")
+    return " · ".join(parts)
+
+
+def board_lines(
+    board: Board, entries: Sequence[Entry], failed: Sequence[Failure] = (), *, width: int = 80, paint: Paint = PLAIN
+) -> list[str]:
+    """A board as lines of at most `width` characters, colours not counted. Nothing is cut off."""
+    width = max(width, _NARROWEST)
+    lines = [paint.bold(line) for line in wrapped(board_title(board), width, hanging=_INDENT)]
+    shared = _shared_notes(entries)
+    if shared:
+        lines += wrapped(f"all rows: {'; '.join(shared)}", width, hanging=_INDENT)
+    columns, moved = _fitted(entries, width)
+    table = [[column.title for column in columns], *([column.cell(entry) for column in columns] for entry in entries)]
+    place = sum(entry.accuracy.mean > board.majority for entry in entries)
+    table.insert(1 + place, _majority_cells(columns, board))
+    text = aligned(table, [column.align for column in columns])
+    lines.append(paint.bold(text[0]))
+    for index, line in enumerate(text[1:]):
+        if index == place:
+            lines.append(paint.dim(line))
+            continue
+        entry = entries[index - (index > place)]
+        lines.append(line)
+        details = " · ".join(words for column in moved if (words := column.words(entry)))
+        lines += [paint.dim(detail) for detail in wrapped(details, width, _INDENT)]
+        notes = [note for note in entry.notes if note not in shared]
+        if notes:
+            lines += [paint.warning(note) for note in wrapped(f"! {'; '.join(notes)}", width, _INDENT, _INDENT + "  ")]
+    lines += failure_lines(failed, width=width, paint=paint)
+    return lines
+
+
+def failure_lines(failed: Sequence[Failure], *, width: int = 80, paint: Paint = PLAIN) -> list[str]:
+    """Failed runs, one paragraph a row."""
+    lines = []
+    for each in failed:
+        what = [each.backbone, each.strategy, *([f"after {', '.join(each.auxiliaries)}"] if each.auxiliaries else [])]
+        seeds = f"seed{'' if len(each.seeds) == 1 else 's'} {', '.join(map(str, each.seeds))}"
+        text = f"failed  {each.row}  {' · '.join([*what, seeds])}: {each.error}"
+        lines += [paint.bad(line) for line in wrapped(text, width, hanging=_INDENT)]
+    return lines
+
+
+def _shared_notes(entries: Sequence[Entry]) -> list[str]:
+    """Notes that all of several entries have, to be said once."""
+    if len(entries) < 2:
+        return []
+    return [note for note in entries[0].notes if all(note in entry.notes for entry in entries)]
+
+
+def _fitted(entries: Sequence[Entry], width: int) -> tuple[list[_Column], list[_Column]]:
+    """The columns that the width carries, and those that go under each entry; a column without content goes away."""
+    empty = {
+        *(["±"] if all(entry.accuracy.sd is None for entry in entries) else []),
+        *(["after"] if not any(entry.auxiliaries for entry in entries) else []),
+    }
+    gone = set(empty)
+    for leaving in (None, *_LEAVING):
+        if leaving is not None:
+            gone.add(leaving)
+        kept = [column for column in _COLUMNS.values() if column.title not in gone]
+        rows = [[column.title for column in kept], *([column.cell(entry) for column in kept] for entry in entries)]
+        if total_width(rows) <= width:
+            break
+    return kept, [column for column in _COLUMNS.values() if column.title in gone - empty]
+
+
+def _majority_cells(columns: Sequence[_Column], board: Board) -> list[str]:
+    cells = {"row": "majority", "accuracy %": percent(board.majority)}
+    return [cells.get(column.title, "") for column in columns]

@@ -1,0 +1,676 @@
+"""The store: what goes in comes out, several processes at once, killed writers, and files that are no store."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateTable
+
+from ferbench.errors import StoreError, UnknownName, UsageError
+from ferbench.metrics import correctness, scores
+from ferbench.records import (
+    RANDOM_WEIGHTS,
+    Board,
+    Cell,
+    Environment,
+    EpochResult,
+    InitialWeights,
+    Predictions,
+    Recipe,
+    Run,
+    RunSummary,
+    Speed,
+    Stage,
+    StageChange,
+    StageResult,
+    TrainingPart,
+    fingerprint,
+)
+from ferbench.store import codec, connection, migrations, open_store
+from ferbench.store.filesystem import file_system
+from ferbench.store.schema import metadata
+
+CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+BOARD = Board(fingerprint("board"), "sfew", "val", 20, "basic7", 1, 0.25, excluded=2, synthetic=True)
+ENVIRONMENT = Environment("cpu", "a processor", 2, "3.11", "2.14", "0.1", "Linux", (("timm", "1.0"),), "abc123")
+FINAL = fingerprint("final stage")
+
+
+def make_stage(name="final stage", **recipe):
+    return Stage(
+        fingerprint=fingerprint(name),
+        index=1,
+        backbone="vgg16",
+        weights=InitialWeights("ab" * 32, "a file", "/data/weights.safetensors"),
+        parts=(TrainingPart("sfew", "train", fingerprint("content"), 891),),
+        classes=CLASSES,
+        recipe=Recipe(image_size=48, **recipe),
+        seed=3,
+        parent=fingerprint("parent"),
+    )
+
+
+def make_result(name="final stage", images_per_second=123.5):
+    return StageResult(
+        fingerprint=fingerprint(name),
+        images_seen=1000,
+        train_seconds=8.1,
+        images_per_second=images_per_second,
+        peak_memory_bytes=2**31,
+        history=(EpochResult(1, 500, 1.9, 120.0, 0.3), EpochResult(2, 1000, 1.5, 127.0)),
+        device="cpu",
+        threads=2,
+        micro_batch=32,
+        parameters=134_000_000,
+        checkpoint_sha256="cd" * 32,
+        absent_classes=("disgust",),
+    )
+
+
+def make_predictions(seed=0, n=BOARD.n):
+    rng = np.random.default_rng(seed)
+    return Predictions(
+        dataset="sfew",
+        split="val",
+        ids=tuple(f"Überfall/Szene {i}.png" for i in range(n)),
+        labels=rng.integers(0, len(CLASSES), n),
+        probabilities=rng.dirichlet(np.ones(len(CLASSES)), n).astype(np.float32),
+        groups=tuple(f"film {i % 3}" for i in range(n)),
+    )
+
+
+def make_run(name="a", seed=0, predictions=None, **changes):
+    """A finished run and its correctness."""
+    predictions = predictions or make_predictions(seed)
+    cell = Cell("vgg16", "auto", "cascade", "sfew", ("fer2013",), Recipe(), seed, (StageChange(2, "lr", 0.1),))
+    run = Run(
+        key=fingerprint([name, seed]),
+        entry=fingerprint(name),
+        cell=cell,
+        status="finished",
+        board=BOARD,
+        weights=RANDOM_WEIGHTS,
+        environment=ENVIRONMENT,
+        stages=(fingerprint("parent"), FINAL),
+        scores=scores(predictions, CLASSES),
+        images_seen=1000,
+        target_images_seen=500,
+        train_seconds=12.5,
+        notes=("random weights",),
+        finished_at="2025-01-01T00:00:00Z",
+    )
+    return dataclasses.replace(run, **changes), correctness(predictions)
+
+
+def make_failed(name="a", seed=0, error="loss is not finite"):
+    run, _ = make_run(name, seed)
+    return dataclasses.replace(run, status="failed", scores=(), stages=(), error=error)
+
+
+def assert_same(got, expected):
+    assert (got.dataset, got.split, got.ids, got.groups) == (
+        *(expected.dataset, expected.split, expected.ids, expected.groups),
+    )
+    np.testing.assert_array_equal(got.probabilities, expected.probabilities)
+    assert got.probabilities.dtype == np.float32
+    if expected.labels is None:
+        assert got.labels is None
+    else:
+        np.testing.assert_array_equal(got.labels, expected.labels)
+        assert got.labels.dtype == np.int64
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "results" / "leaderboard.sqlite"
+
+
+@pytest.fixture
+def store(path):
+    with open_store(str(path)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def ordinary_user():
+    """Whoever runs the tests, as one whom file modes bind: root steps down for the test."""
+    folder = Path(tempfile.mkdtemp(prefix="ferbench-store-"))
+    folder.chmod(0o777)
+    root = os.geteuid() == 0
+    if root:
+        os.chown(folder, 65534, -1)
+        os.seteuid(65534)
+    try:
+        yield folder
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(0o777)
+        shutil.rmtree(folder)
+
+
+# Round trips
+
+
+def test_a_stage_comes_back_as_it_was(store):
+    store.save_stage(make_stage(), make_result())
+    assert store.stage(FINAL) == make_stage()
+    assert store.stage_result(FINAL) == make_result()
+    assert store.stage(fingerprint("another")) is None
+    assert store.stage_result(fingerprint("another")) is None
+
+
+def test_a_stage_trained_again_takes_the_place_of_the_first(store):
+    store.save_stage(make_stage(), make_result())
+    store.save_stage(make_stage(), make_result())
+    store.save_stage(make_stage(), dataclasses.replace(make_result(), checkpoint_sha256="ef" * 32))
+    assert store.stage_result(FINAL).checkpoint_sha256 == "ef" * 32
+    assert len(store.speeds()) == 1
+
+
+def test_a_stage_with_anothers_result_is_refused(store):
+    with pytest.raises(StoreError, match="came with the result of"):
+        store.save_stage(make_stage(), make_result("parent"))
+
+
+def test_speeds_are_newest_first(store):
+    for number, batch_size in enumerate((8, 16, 32)):
+        name = f"stage {number}"
+        store.save_stage(make_stage(name, batch_size=batch_size, trainable="head"), make_result(name, 10.0 * number))
+    store.save_stage(make_stage("stage 1", batch_size=16, trainable="head"), make_result("stage 1", 99.0))
+    assert [(speed.batch_size, speed.images_per_second) for speed in store.speeds()] == [(16, 99), (32, 20), (8, 0)]
+    assert store.speeds(limit=1) == [Speed("vgg16", 48, "head", "auto", 16, "cpu", 2, 99.0)]
+
+
+@pytest.mark.parametrize("changes", [{}, {"labels": None}, {"groups": None}])
+def test_predictions_come_back_as_they_were(store, changes):
+    expected = dataclasses.replace(make_predictions(), **changes)
+    store.save_stage(make_stage(), make_result())
+    store.save_predictions(FINAL, "content", make_predictions(9))
+    store.save_predictions(FINAL, "content", expected)
+    assert_same(store.predictions(FINAL, "sfew", "val", "content"), expected)
+    assert store.predictions(FINAL, "sfew", "val", "other content") is None
+
+
+def test_predictions_before_their_stage_are_refused(store):
+    with pytest.raises(StoreError, match="came before the stage"):
+        store.save_predictions(FINAL, "content", make_predictions())
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), max_size=8),
+    st.integers(1, 9),
+    st.integers(0, 2**32 - 1),
+)
+def test_any_predictions_survive_their_row(ids, classes, seed):
+    rng = np.random.default_rng(seed)
+    probabilities = rng.standard_normal((len(ids), classes)).astype(np.float32)
+    expected = Predictions("d", "s", tuple(ids), rng.integers(0, 2**62, len(ids)), probabilities, tuple(reversed(ids)))
+    row = type("Row", (), codec.predictions_columns("f", "c", expected))
+    assert_same(codec.predictions_from_row(row), expected)
+
+
+def test_a_run_comes_back_as_it_was(store):
+    run, correct = make_run()
+    store.save_run(run, correct)
+    failed = dataclasses.replace(make_failed("b"), board=None)
+    store.save_run(failed, None)
+    assert store.finished([run.key, failed.key, "unknown"]) == {run.key: run}
+    assert store.runs() == [run, failed]
+    assert store.runs(status="failed") == [failed]
+    assert store.runs(board=BOARD.fingerprint) == [run]
+    assert store.runs(row=run.row) == [run]
+    assert store.boards() == {BOARD.fingerprint: BOARD}
+
+
+def test_numpys_numbers_are_kept_as_numbers(store):
+    run, correct = make_run()
+    store.save_run(dataclasses.replace(run, images_seen=np.int64(7), train_seconds=np.float32(0.5)), correct)
+    (got,) = store.runs()
+    assert (got.images_seen, got.train_seconds) == (7, 0.5)
+    assert store.leaderboard_rows()[0].images_seen == 7
+
+
+def test_summaries_are_those_of_the_runs(store):
+    other = dataclasses.replace(BOARD, fingerprint=fingerprint("other"), n=9)
+    small = make_predictions(5, n=9)
+    lines = [
+        make_run("a", 0),
+        make_run("a", 1),
+        (make_failed("a", 2), None),
+        make_run("b", 0, predictions=small, board=other),
+        (dataclasses.replace(make_failed("c"), board=None), None),
+    ]
+    for run, correct in lines:
+        store.save_run(run, correct)
+    got = store.leaderboard_rows()
+    assert got == [RunSummary.of(run, correct) for run, correct in lines]
+    for summary, (_, correct) in zip(got, lines, strict=True):
+        np.testing.assert_array_equal(summary.correct, correct)
+
+
+def test_a_field_added_to_a_record_leaves_stored_ones_readable():
+    text_of_old = codec.to_json(BOARD).replace(',"synthetic":true', ',"gone":[1]')
+    assert codec.from_json(Board, text_of_old) == dataclasses.replace(BOARD, synthetic=False)
+    with pytest.raises(StoreError, match="broken Board"):
+        codec.from_json(Board, '{"fingerprint":"x"}')
+    with pytest.raises(StoreError, match="broken Board"):
+        codec.from_json(Board, "not json")
+
+
+# What replaces what
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "force", "kept"),
+    [
+        ("failed", "finished", False, "second"),
+        ("failed", "failed", False, "second"),
+        ("finished", "finished", False, "first"),
+        ("finished", "finished", True, "second"),
+        ("finished", "failed", False, "first"),
+        ("finished", "failed", True, "first"),
+    ],
+)
+def test_one_row_per_key(store, first, second, force, kept):
+    runs = {}
+    for order, status in (("first", first), ("second", second)):
+        run, correct = (make_failed(error=order), None) if status == "failed" else make_run()
+        runs[order] = dataclasses.replace(run, notes=(order,))
+        store.save_run(runs[order], correct, force=force and order == "second")
+    assert store.runs() == [runs[kept]]
+    assert store.leaderboard_rows()[0].notes == (kept,)
+
+
+def test_a_finished_run_must_be_whole(store):
+    run, correct = make_run()
+    with pytest.raises(StoreError, match="no board or no correctness"):
+        store.save_run(run, None)
+    with pytest.raises(StoreError, match="no board or no correctness"):
+        store.save_run(dataclasses.replace(run, board=None), correct)
+    with pytest.raises(StoreError, match="for a board of 20 samples"):
+        store.save_run(run, correct[:-1])
+    with pytest.raises(StoreError, match="has no macro_f1"):
+        store.save_run(dataclasses.replace(run, scores=run.scores[:2]), correct)
+    with pytest.raises(StoreError, match="claims an accuracy of"):
+        store.save_run(run, ~correct)
+    with pytest.raises(StoreError, match="failed, so it has no correctness"):
+        store.save_run(make_failed(), correct)
+    assert store.runs() == []
+
+
+def test_the_tables_hold_what_python_promises(store, path):
+    run, correct = make_run()
+    store.save_stage(make_stage(), make_result())
+    store.save_predictions(FINAL, "content", make_predictions())
+    store.save_run(run, correct)
+    with sqlite3.connect(path) as raw:
+        raw.execute("PRAGMA foreign_keys = ON")
+        for table in ("runs", "stages", "predictions"):
+            columns = [row[1] for row in raw.execute(f"PRAGMA table_info({table})") if row[1] != "id"]
+            names = ", ".join(f'"{column}"' for column in columns)
+            with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
+                raw.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM {table}")
+        with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
+            raw.execute("DELETE FROM boards")
+        with pytest.raises(sqlite3.IntegrityError, match="finished_is_complete"):
+            raw.execute("UPDATE runs SET correct = NULL")
+    raw.close()
+
+
+# ROW
+
+
+def test_predictions_of_a_row_by_seed(store):
+    for seed in (2, 0, 1):
+        final = f"final {seed}"
+        predictions = make_predictions(seed)
+        run, correct = make_run("a", seed, predictions, stages=(fingerprint("parent"), fingerprint(final)))
+        store.save_stage(make_stage(final), make_result(final))
+        store.save_predictions(fingerprint(final), BOARD.fingerprint, predictions)
+        store.save_predictions(fingerprint(final), "forgetting", make_predictions(77))
+        store.save_run(run, correct)
+    store.save_run(make_failed("a", 3), None)
+    for row in (fingerprint("a")[:4], fingerprint("a")[:10].upper(), fingerprint("a")):
+        found = store.run_predictions(row)
+        assert [run.cell.seed for run, _ in found] == [0, 1, 2]
+        for seed, (_, predictions) in enumerate(found):
+            assert_same(predictions, make_predictions(seed))
+
+
+def test_a_row_without_its_predictions_says_so(store):
+    store.save_run(*make_run())
+    with pytest.raises(StoreError, match=r"holds no predictions of row .*, seed 0"):
+        store.run_predictions(fingerprint("a"))
+    store.save_run(make_failed("b"), None)
+    with pytest.raises(StoreError, match="has no finished run"):
+        store.run_predictions(fingerprint("b"))
+
+
+def test_rows_that_name_nothing_or_too_much(store):
+    for entry in ("abcd11", "abcd22"):
+        run, correct = make_run(entry, entry=entry.ljust(64, "0"))
+        store.save_run(run, correct)
+    with pytest.raises(UsageError, match=r"start of 2 rows \(abcd110000, abcd220000\)"):
+        store.run_predictions("abcd")
+    with pytest.raises(UsageError, match="at least 4"):
+        store.runs(row="abc")
+    with pytest.raises(UnknownName, match="did you mean abcd110000"):
+        store.runs(row="abce110000")
+    with pytest.raises(UsageError, match="lists the 2 rows"):
+        store.runs(row="100%_")
+    assert len(store.runs(row="abcd1")) == 1
+
+
+# Opening
+
+
+@pytest.mark.parametrize(
+    "name", ["plain.sqlite", "mit Leerzeichen/Ergebnisse ä ß 表情.sqlite", "a?b#c%20d&mode=ro.sqlite"]
+)
+def test_any_path_will_do(tmp_path, name):
+    place = tmp_path / name
+    with open_store(str(place)) as store:
+        store.save_run(*make_run())
+        assert store.location == str(place)
+        assert store.journal in ("wal", "delete")
+    assert place.is_file()
+    with open_store(str(place), read_only=True) as store:
+        assert len(store.leaderboard_rows()) == 1
+
+
+def test_a_sqlite_url_is_its_path(tmp_path):
+    with open_store(f"sqlite:///{tmp_path}/by url.sqlite") as store:
+        assert store.location == f"{tmp_path}/by url.sqlite"
+    assert (tmp_path / "by url.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "line"),
+    [
+        ("sqlite://", "names no file"),
+        ("mysql://user:secret@host/db", r"mysql://user:\*\*\*@host/db is no kind of store"),
+        ("://", "is not a store's address"),
+    ],
+)
+def test_addresses_that_are_none(address, line):
+    with pytest.raises(StoreError, match=line):
+        open_store(address)
+
+
+def test_files_that_are_no_store(tmp_path):
+    text_file = tmp_path / "notes.txt"
+    text_file.write_text("not a database " * 100)
+    with pytest.raises(StoreError, match=r"notes.txt is not an SQLite database"):
+        open_store(str(text_file))
+    with pytest.raises(StoreError, match="is a folder"):
+        open_store(str(tmp_path))
+    with pytest.raises(StoreError, match="there is no store at"):
+        open_store(str(tmp_path / "missing.sqlite"), read_only=True)
+    assert not (tmp_path / "missing.sqlite").exists()
+    (tmp_path / "empty.sqlite").touch()
+    with pytest.raises(StoreError, match="is empty"):
+        open_store(str(tmp_path / "empty.sqlite"), read_only=True)
+    with pytest.raises(StoreError, match=r"notes.txt is a file and no folder"):
+        open_store(str(text_file / "below.sqlite"))
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_another_programs_database_is_left_alone(tmp_path, read_only):
+    place = tmp_path / "other.sqlite"
+    with sqlite3.connect(place) as raw:
+        raw.execute("CREATE TABLE bookmarks (url TEXT)")
+    raw.close()
+    before = place.read_bytes()
+    with pytest.raises(StoreError, match=r"of another program.*'bookmarks'"):
+        open_store(str(place), read_only=read_only)
+    assert place.read_bytes() == before
+
+
+def test_a_store_of_a_newer_ferbench_is_refused(path, store):
+    with sqlite3.connect(path) as raw:
+        raw.execute("UPDATE schema_version SET version = 99")
+    raw.close()
+    for read_only in (False, True):
+        with pytest.raises(StoreError, match=r"newer ferbench \(schema 99, this one knows \d+\)") as caught:
+            open_store(str(path), read_only=read_only)
+        assert "\n" not in caught.value.line
+
+
+def test_an_older_store_is_migrated_once_and_keeps_its_rows(path, store, monkeypatch):
+    run, correct = make_run()
+    store.save_run(run, correct)
+    calls = []
+
+    def add_folds(opened):
+        calls.append(1)
+        opened.execute(text("ALTER TABLE runs ADD COLUMN fold INTEGER"))
+
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, add_folds))
+    with pytest.raises(StoreError, match="older than this ferbench's"):
+        open_store(str(path), read_only=True)
+    for _ in range(2):
+        with open_store(str(path)) as again:
+            assert again.runs() == [run]
+    assert calls == [1]
+    with open_store(str(path), read_only=True) as again:
+        assert again.runs() == [run]
+
+
+def test_a_failed_migration_changes_nothing(path, store, monkeypatch):
+    def break_down(opened):
+        opened.execute(text("ALTER TABLE runs ADD COLUMN fold INTEGER"))
+        opened.execute(text("no SQL at all"))
+
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, break_down))
+    with pytest.raises(StoreError, match="cannot be used"):
+        open_store(str(path))
+    monkeypatch.undo()
+    with sqlite3.connect(path) as raw:
+        assert "fold" not in [row[1] for row in raw.execute("PRAGMA table_info(runs)")]
+    raw.close()
+    with open_store(str(path)) as again:
+        assert again.runs() == []
+
+
+def test_read_only_writes_nothing(path, store):
+    with open_store(str(path), read_only=True) as reader, pytest.raises(StoreError, match="open for reading only"):
+        reader.save_run(*make_run())
+
+
+def test_a_read_only_folder_can_be_read_and_not_written(ordinary_user):
+    place = ordinary_user / "leaderboard.sqlite"
+    run, correct = make_run()
+    with open_store(str(place)) as store:
+        store.save_run(run, correct)
+    ordinary_user.chmod(0o555)
+    with open_store(str(place), read_only=True) as store:
+        assert store.runs() == [run]
+    with pytest.raises(StoreError, match="writable, or choose another store"):
+        open_store(str(place))
+    with pytest.raises(StoreError, match="writable, or choose another store"):
+        open_store(str(ordinary_user / "new.sqlite"))
+    with pytest.raises(StoreError, match=r"cannot be made \(Permission denied\)"):
+        open_store(str(ordinary_user / "below" / "new.sqlite"))
+    ordinary_user.chmod(0o777)
+    place.chmod(0o444)
+    with pytest.raises(StoreError, match="make the file and its folder writable"):
+        open_store(str(place))
+
+
+def test_a_log_that_cannot_be_read_is_not_passed_over(ordinary_user):
+    # A killed writer's last rows are in the -wal file alone; reading on without them would show an older board.
+    place = ordinary_user / "leaderboard.sqlite"
+    with open_store(str(place)) as store:
+        store.save_run(*make_run())
+        copies = {
+            name: (ordinary_user / name).read_bytes() for name in ("leaderboard.sqlite", "leaderboard.sqlite-wal")
+        }
+    for name, content in copies.items():
+        (ordinary_user / name).write_bytes(content)
+    ordinary_user.chmod(0o555)
+    with pytest.raises(StoreError, match="unfinished business in leaderboard"):
+        open_store(str(place), read_only=True)
+
+
+def test_damage_is_one_line(path, store):
+    store.save_stage(make_stage(), make_result())
+    store.save_predictions(FINAL, "content", make_predictions())
+    with sqlite3.connect(path) as raw:
+        raw.execute("UPDATE predictions SET probabilities = x'0011'")
+    raw.close()
+    with pytest.raises(StoreError, match="broken predictions on sfew val"):
+        store.predictions(FINAL, "sfew", "val", "content")
+    with sqlite3.connect(path) as raw:
+        raw.execute("DROP TABLE runs")
+    raw.close()
+    with pytest.raises(StoreError, match="no such table: runs"):
+        store.runs()
+
+
+# File systems and servers
+
+MOUNTS = """\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+30 22 0:40 / /home rw shared:2 - nfs4 server:/home rw
+31 30 8:2 / /home/local\\040disk rw - xfs /dev/sdb1 rw
+40 22 0:50 / /mnt rw - fuse.sshfs me@there: rw
+41 22 8:3 / /mnt rw - btrfs /dev/sdc1 rw
+a line that is none
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        ("/var/results.sqlite", "ext4"),
+        ("/home/me/results.sqlite", "nfs4"),
+        ("/homework/results.sqlite", "ext4"),
+        ("/home/local disk/results.sqlite", "xfs"),
+        ("/mnt/results.sqlite", "btrfs"),
+    ],
+)
+def test_the_file_system_of_a_path(place, kind):
+    assert file_system(Path(place), MOUNTS) == kind
+    assert file_system(Path(place), "") == ""
+
+
+def test_network_file_systems_get_the_rollback_journal(path, monkeypatch):
+    with open_store(str(path)) as store:
+        store.save_run(*make_run())
+    monkeypatch.setattr("ferbench.store.filesystem.file_system", lambda *_: "nfs4")
+    with open_store(str(path)) as store:
+        assert store.journal == "delete"
+        store.save_run(*make_run("b"))
+        assert not path.with_name(path.name + "-wal").exists()
+        assert len(store.runs()) == 2
+    monkeypatch.undo()
+    with sqlite3.connect(path) as raw:
+        assert raw.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    raw.close()
+
+
+def test_postgresql_understands_the_tables():
+    dialect = postgresql.dialect()
+    tables = {table.name: str(CreateTable(table).compile(dialect=dialect)) for table in metadata.sorted_tables}
+    assert "BYTEA" in tables["runs"]
+    assert "id SERIAL NOT NULL" in tables["runs"]
+    assert "FOREIGN KEY(stage) REFERENCES stages (fingerprint)" in tables["predictions"]
+
+
+# Several processes
+
+WRITER = """
+import sys
+import test_store
+from ferbench.store import open_store
+
+path, worker, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+with open_store(path) as store:
+    for number in range(count):
+        name = f"{worker}/{number}"
+        store.save_stage(test_store.make_stage(name), test_store.make_result(name))
+        store.save_predictions(test_store.fingerprint(name), "content", test_store.make_predictions(number))
+        for key in (name, f"shared {number}"):
+            store.save_run(*test_store.make_run(key, number))
+        store.leaderboard_rows()
+        print(name, flush=True)
+"""
+
+
+def start_writer(path, worker, count):
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), str(worker), str(count)],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def check_whole(path):
+    with sqlite3.connect(path) as raw:
+        assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert raw.execute("PRAGMA foreign_key_check").fetchall() == []
+    raw.close()
+
+
+@pytest.mark.parametrize(("writers", "count"), [(2, 30), (8, 8)])
+def test_writers_at_once_lose_nothing(path, writers, count):
+    """All of them make the store at the same moment, too."""
+    processes = [start_writer(path, worker, count) for worker in range(writers)]
+    for process in processes:
+        _, errors = process.communicate(timeout=120)
+        assert (process.returncode, errors) == (0, "")
+    check_whole(path)
+    with open_store(str(path)) as store:
+        keys = [fingerprint([f"{worker}/{number}", number]) for worker in range(writers) for number in range(count)]
+        shared = [fingerprint([f"shared {number}", number]) for number in range(count)]
+        assert set(store.finished(keys + shared)) == {*keys, *shared}
+        assert len(store.runs()) == len(keys) + count
+        assert len(store.speeds()) == len(keys)
+
+
+def test_a_killed_writer_leaves_every_row_that_it_had_saved(path):
+    process = start_writer(path, 0, 100_000)
+    said = [process.stdout.readline().strip() for _ in range(15)]
+    process.send_signal(signal.SIGKILL)
+    rest, _ = process.communicate(timeout=60)
+    said += [line for line in rest.split("\n")[:-1] if line]
+    assert process.returncode == -signal.SIGKILL
+    with open_store(str(path)) as store:
+        keys = {fingerprint([name, int(name.split("/")[1])]) for name in said}
+        assert set(store.finished(keys)) == keys
+        assert all(store.predictions(fingerprint(name), "sfew", "val", "content") for name in said)
+        store.save_run(*make_run("afterwards"))
+    check_whole(path)
+
+
+def test_readers_do_not_wait_for_a_writer(store, path):
+    store.save_run(*make_run())
+    database = connection.open_database(str(path), read_only=False)
+    with database.writing() as writing:
+        writing.execute(text("DELETE FROM runs"))
+        seen = []
+        reader = threading.Thread(target=lambda: seen.extend(store.runs()))
+        reader.start()
+        reader.join(timeout=20)
+        assert len(seen) == 1
+        writing.rollback()
+    database.close()
