@@ -246,7 +246,9 @@ class Preparation:
                 speed.device,
                 speed.threads,
             )
-            measured.setdefault(key, Measured(speed.images_per_second))
+            # float32 parameters are all but a few kilobytes of a checkpoint.
+            known = Measured(speed.images_per_second, speed.peak_memory_bytes, 4 * speed.parameters)
+            measured.setdefault(key, known)
         training = [task.stage for task in tasks if task.trained is None]
         if calibrate:
             self._calibrate(training, measured)

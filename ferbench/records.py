@@ -428,6 +428,8 @@ class Speed:
     device: str
     threads: int
     images_per_second: float
+    peak_memory_bytes: int
+    parameters: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ FLOORS: tuple[tuple[int, str], ...] = (
     (7, "preparation testing"),
     (7, "engine"),
     (8, "cli"),
+    (8, "__main__"),
 )
 LINE = {part: line for line, (_, parts) in enumerate(FLOORS) for part in parts.split()}
 FLOOR = {part: number for number, parts in FLOORS for part in parts.split()}
@@ -127,6 +128,7 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def test_no_name_of_a_plugin_appears_in_the_core() -> None:
+    """Neither as a value nor in a message; the command line's sentences alone may give names as examples."""
     catalog = Catalog.load()
     names = {each.name for each in (*catalog.backbones(), *catalog.datasets(), *catalog.strategies())}
     assert {"cascade", "vgg16", "fer2013"} <= names
@@ -134,8 +136,9 @@ def test_no_name_of_a_plugin_appears_in_the_core() -> None:
     prefixed = re.compile("|".join(re.escape(name) for name in names if name.endswith(("/", ":", "@"))))
     found = [
         f"{path.relative_to(ROOT)}:{line}: {text!r}"
-        for path in CORE.values()
+        for module, path in CORE.items()
         for line, text in texts(path)
+        if not (part(module) == "cli" and " " in text.strip())
         if word.search(text) or prefixed.match(text)
     ]
     assert found == []

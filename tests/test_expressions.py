@@ -7,8 +7,22 @@ from ferbench.errors import DatasetError, UnknownName, UsageError
 from ferbench.expressions import BASIC7, BASIC8, LabelSet, alignment, expression, label_set
 
 SPELLINGS = st.sampled_from(
-    ["anger", "Angry", "DISGUST", "disgusted", "fear", "Fearful", "afraid", "happiness", "joy", "Sadness", "sad"]
-    + ["Surprised", "surprise", "neutral", "NEUTRAL", "contempt"]
+    [
+        "anger",
+        "Angry",
+        "DISGUST",
+        "disgusted",
+        "fear",
+        "Fearful",
+        "afraid",
+        "happiness",
+        "joy",
+        "Sadness",
+        "sad",
+        "Surprised",
+        "neutral",
+        "contempt",
+    ]
 )
 
 
@@ -30,9 +44,22 @@ def test_the_named_sets_are_the_seven_and_eight_of_the_field() -> None:
 
 @pytest.mark.parametrize(
     ("word", "canonical"),
-    [("anger", "angry"), ("Angry", "angry"), ("happiness", "happy"), ("JOY", "happy"), ("sadness", "sad")]
-    + [("Surprised", "surprise"), ("fearful", "fear"), ("afraid", "fear"), ("disgusted", "disgust")]
-    + [(" Neutral ", "neutral"), ("contempt", "contempt"), ("bored", None), ("", None), ("negative", None)],
+    [
+        ("anger", "angry"),
+        ("Angry", "angry"),
+        ("happiness", "happy"),
+        ("JOY", "happy"),
+        ("sadness", "sad"),
+        ("Surprised", "surprise"),
+        ("fearful", "fear"),
+        ("afraid", "fear"),
+        ("disgusted", "disgust"),
+        (" Neutral ", "neutral"),
+        ("contempt", "contempt"),
+        ("bored", None),
+        ("negative", None),
+        ("", None),
+    ],
 )
 def test_words_for_expressions(word: str, canonical: str | None) -> None:
     assert expression(word) == canonical

@@ -358,8 +358,11 @@ def test_a_validation_folder_is_public_test(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("place", "root"),
-    [(".", "."), ("fer2013", "fer2013"), ("FER2013", "FER2013"), ("FER-2013", "FER-2013")]
-    + [
+    [
+        (".", "."),
+        ("fer2013", "fer2013"),
+        ("FER2013", "FER2013"),
+        ("FER-2013", "FER-2013"),
         ("fer2013/archive", "fer2013/archive"),
         ("faces/fer2013", "faces/fer2013"),
         ("fer2013/fer2013", "fer2013/fer2013"),

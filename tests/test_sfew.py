@@ -105,8 +105,8 @@ def test_all_frames_instead_of_the_aligned_faces_are_told(tmp_path: Path) -> Non
     assert len(samples.ids) == 436
     (warning,) = samples.warnings
     assert warning == (
-        "Val has 436 images here and 431 as published (Fear 47 for 46, Sad 77 for 73): published numbers mix the aligned "
-        "faces (431) with all frames (436), compare scores only at the same n"
+        "Val has 436 images here and 431 as published (Fear 47 for 46, Sad 77 for 73): published numbers mix "
+        "the aligned faces (431) with all frames (436), compare scores only at the same n"
     )
 
 

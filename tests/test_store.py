@@ -194,7 +194,8 @@ def test_speeds_are_newest_first(store):
         store.save_stage(make_stage(name, batch_size=batch_size, trainable="head"), make_result(name, 10.0 * number))
     store.save_stage(make_stage("stage 1", batch_size=16, trainable="head"), make_result("stage 1", 99.0))
     assert [(speed.batch_size, speed.images_per_second) for speed in store.speeds()] == [(16, 99), (32, 20), (8, 0)]
-    assert store.speeds(limit=1) == [Speed("vgg16", 48, "head", "auto", 16, "cpu", 2, 99.0)]
+    made = make_result()
+    assert store.speeds(limit=1) == [Speed("vgg16", 48, "head", "auto", 16, "cpu", 2, 99.0, made.peak_memory_bytes, made.parameters)]
 
 
 @pytest.mark.parametrize("changes", [{}, {"labels": None}, {"groups": None}])

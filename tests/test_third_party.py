@@ -13,8 +13,6 @@ from pathlib import Path
 
 import pytest
 
-import ferbench.cli
-
 ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "plugins/README.md").read_text("utf-8")
 
@@ -84,8 +82,6 @@ def test_the_environment_that_runs_the_tests_is_left_alone(python: Path, tmp_pat
     assert "acme" not in said([sys.executable, "-c", names], tmp_path).split()
 
 
-@pytest.mark.skipif(not hasattr(ferbench.cli, "main"), reason="there is no command line yet")
 def test_the_command_line_lists_the_stranger_and_where_it_is_from(python: Path, tmp_path: Path) -> None:
-    command = "import sys; from ferbench.cli import main; sys.argv = ['ferbench', 'plugins']; main()"
-    listed = said([python, "-c", command], tmp_path)
+    listed = said([python, "-m", "ferbench", "plugins"], tmp_path)
     assert all(word in listed for word in ("acme", "ferbench-acme 1.0", "rehearsal", "acme-small", "studio"))

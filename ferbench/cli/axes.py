@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ferbench.cli.completion import complete_backbones, complete_datasets, complete_strategies, complete_weights
+from ferbench.cli.session import catalog_of, listed_datasets, settings_of, short_path
 from ferbench.errors import UsageError
 
 if TYPE_CHECKING:
+    from ferbench.catalog import Catalog
     from ferbench.defaults import DataChoice
     from ferbench.matrix import Matrix, MatrixFile, RecipeAxis
+    from ferbench.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-Choose = Callable[[Sequence[str], Sequence[tuple[str, ...]]], "DataChoice"]
 
 #: More seeds than this in one range are a slip of the finger.
 _MOST_SEEDS = 10_000
@@ -136,53 +138,64 @@ _OPTIONS = (
 )
 
 
-def read_file(axes: AxisOptions) -> MatrixFile | None:
-    """The matrix file, if one was named. Raises UsageError."""
-    if axes.matrix_file is None:
-        return None
-    from ferbench.matrix import read_matrix
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a command line asks for, names filled in but not looked up.
 
-    return read_matrix(axes.matrix_file)
+    data : which datasets, why, and which store, for the first line that is printed
+    """
+
+    settings: Settings
+    catalog: Catalog
+    matrix: Matrix
+    data: str
 
 
-def complete_matrix(axes: AxisOptions, file: MatrixFile | None, choose: Choose) -> tuple[Matrix, DataChoice]:
-    """Options before the file before defaults.
-
-    Parameters
-    ----------
-    choose : fills in datasets that nothing names; see `defaults.choose_data`
+def asked(context: click.Context, axes: AxisOptions) -> Asked:
+    """Options before the matrix file before defaults.
 
     Raises
     ------
-    UsageError : no backbone or no strategy
+    UsageError : no backbone or no strategy, a file that cannot be read
     RecipeError : a `--set` that no recipe takes
     """
-    from ferbench.matrix import Matrix, parse_axis, parse_chain
+    from ferbench.defaults import choose_data
+    from ferbench.matrix import MatrixFile, parse_chain, read_matrix
 
-    backbones = axes.backbones or (file and file.backbones) or ()
-    strategies = axes.strategies or (file and file.strategies) or ()
-    for given, word, example in ((backbones, "backbone", "vgg16"), (strategies, "strategy", "cascade")):
+    nothing = MatrixFile(None, None, None, None, None, None, (), None, {})
+    file = nothing if axes.matrix_file is None else read_matrix(axes.matrix_file)
+    for given, word, example in (
+        (axes.backbones or file.backbones, "backbone", "vgg16"),
+        (axes.strategies or file.strategies, "strategy", "cascade"),
+    ):
         if not given:
             raise UsageError(f"name a {word}, such as --{word} {example}; `ferbench plugins` lists what there is")
-    chains = tuple(parse_chain(text) for text in axes.auxiliaries) or (file and file.auxiliaries) or ()
-    choice = choose(axes.targets or (file and file.targets) or (), chains)
+    settings = settings_of(context, file.settings)
+    catalog = catalog_of(context)
+    chains = tuple(parse_chain(text) for text in axes.auxiliaries) or file.auxiliaries or ()
+    choice = choose_data(listed_datasets(catalog), settings.data_folder, axes.targets or file.targets or (), chains)
+    data = f"Data: {choice.reason} · store {short_path(settings.store)}"
+    return Asked(settings, catalog, _matrix(axes, file, choice), data)
+
+
+def _matrix(axes: AxisOptions, file: MatrixFile, choice: DataChoice) -> Matrix:
+    from ferbench.matrix import Matrix, parse_axis
+
     own = merged([parse_axis(text) for text in axes.changes])
-    budgets = axes.epochs is not None or ("images_seen", None) in own
-    inherited = {} if file is None else merged(file.axes)
-    if budgets:
+    inherited = merged(file.axes)
+    budget = axes.epochs is not None or ("images_seen", None) in own
+    if budget:
         inherited.pop(("images_seen", None), None)
-    seeds = tuple(seed for group in axes.seeds for seed in group) or (file and file.seeds) or (0,)
-    matrix = Matrix(
-        backbones=tuple(backbones),
-        strategies=tuple(strategies),
+    return Matrix(
+        backbones=axes.backbones or file.backbones or (),
+        strategies=axes.strategies or file.strategies or (),
         targets=choice.targets,
         auxiliaries=choice.auxiliaries,
-        seeds=tuple(dict.fromkeys(seeds)),
-        weights=axes.weights or (file and file.weights) or ("auto",),
+        seeds=tuple(seed for group in axes.seeds for seed in group) or file.seeds or (0,),
+        weights=axes.weights or file.weights or ("auto",),
         axes=tuple({**inherited, **own}.values()),
-        epochs=axes.epochs if budgets or file is None else file.epochs,
+        epochs=axes.epochs if budget else file.epochs,
     )
-    return matrix, choice
 
 
 def merged(axes: Sequence[RecipeAxis]) -> dict[tuple[str, int | None], RecipeAxis]:

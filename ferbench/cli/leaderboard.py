@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import click
 
 from ferbench.cli.options import common_options
-from ferbench.cli.session import paint, print_json, print_lines, reading_store, settings_of, short_path, store_exists, width
+from ferbench.cli.session import (
+    paint,
+    print_json,
+    print_lines,
+    reading_store,
+    settings_of,
+    short_path,
+    store_exists,
+    width,
+)
 from ferbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +41,7 @@ def leaderboard(context: click.Context, target: str | None, as_json: bool) -> No
         with reading_store(settings) as store:
             rows = store.leaderboard_rows()
     tables = leaderboards(rows)
-    if target is not None:
+    if target is not None and rows:
         tables = _of_target(tables, target)
     if as_json:
         print_json(boards_json(tables))
@@ -65,6 +74,6 @@ def show_boards(tables: Collection[BoardTable]) -> None:
 def _of_target(tables: tuple[BoardTable, ...], target: str) -> tuple[BoardTable, ...]:
     found = tuple(table for table in tables if table.board.target == target)
     if not found:
-        known = ", ".join(dict.fromkeys(table.board.target for table in tables)) or "none yet"
+        known = ", ".join(dict.fromkeys(table.board.target for table in tables))
         raise UsageError(f"no board of target {target!r}: there are {known}")
     return found

@@ -6,20 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ferbench.cli.axes import AxisOptions, axis_options, complete_matrix, read_file
+from ferbench.cli.axes import AxisOptions, asked, axis_options
 from ferbench.cli.options import common_options
-from ferbench.cli.session import (
-    catalog_of,
-    listed_datasets,
-    print_json,
-    print_lines,
-    reading_store,
-    settings_of,
-    short_path,
-    warn,
-    warn_of_failures,
-    width,
-)
+from ferbench.cli.session import print_json, print_lines, reading_store, warn_of_failures, width
 
 if TYPE_CHECKING:
     from ferbench.engine import Engine, Prepared
@@ -40,23 +29,17 @@ def plan(context: click.Context, axes: AxisOptions, force: bool, calibrate: bool
 
 def show_plan(context: click.Context, axes: AxisOptions, *, force: bool, calibrate: bool, as_json: bool) -> None:
     """Print a plan. The store is only read."""
-    from ferbench.defaults import choose_data
-
-    file = read_file(axes)
-    settings = settings_of(context, file.settings if file else None)
-    catalog = catalog_of(context)
-    matrix, choice = complete_matrix(
-        axes, file, lambda targets, chains: choose_data(listed_datasets(catalog), settings.data_folder, targets, chains)
-    )
+    plan = asked(context, axes)
     if not as_json:
-        click.echo(f"Data: {choice.reason} · store {short_path(settings.store)}")
-    warn_of_failures(catalog)
+        click.echo(plan.data)
+    warn_of_failures(plan.catalog)
+    from ferbench.cli.progress import QuietReporter
     from ferbench.engine import Engine
     from ferbench.publish.plans import plan_json, plan_lines
 
-    with reading_store(settings, or_empty=True) as store:
-        engine = Engine(catalog, store, settings, QuietReporter())
-        prepared = engine.prepare(matrix, force=force, calibrate=calibrate)
+    with reading_store(plan.settings, or_empty=True) as store:
+        engine = Engine(plan.catalog, store, plan.settings, QuietReporter())
+        prepared = engine.prepare(plan.matrix, force=force, calibrate=calibrate)
     if as_json:
         print_json(plan_json(prepared.cost))
     else:

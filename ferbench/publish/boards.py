@@ -75,16 +75,33 @@ _COLUMNS = {
         _Column("95 % interval", lambda e: _ends(e.accuracy), lambda e: ""),
         _Column("UAR %", lambda e: percent(e.uar.mean), lambda e: f"UAR {percent(e.uar.mean)} %", "right"),
         _Column(
-            "macro-F1 %", lambda e: percent(e.macro_f1.mean), lambda e: f"macro-F1 {percent(e.macro_f1.mean)} %", "right"
+            "macro-F1 %",
+            lambda e: percent(e.macro_f1.mean),
+            lambda e: f"macro-F1 {percent(e.macro_f1.mean)} %",
+            "right",
         ),
         _Column("images", lambda e: whole(e.images_seen), lambda e: f"{whole(e.images_seen)} images", "right"),
-        _Column("trained", lambda e: duration(e.train_seconds), lambda e: f"trained {duration(e.train_seconds)}", "right"),
+        _Column(
+            "trained", lambda e: duration(e.train_seconds), lambda e: f"trained {duration(e.train_seconds)}", "right"
+        ),
     )
 }
 
 #: Which columns go first where there is no room.
 _LEAVING = (
-    *("weights", "trained", "images", "device", "after", "size", "seeds", "backbone", "macro-F1 %", "UAR %", "strategy"),
+    *(
+        "weights",
+        "trained",
+        "images",
+        "device",
+        "after",
+        "size",
+        "seeds",
+        "backbone",
+        "macro-F1 %",
+        "UAR %",
+        "strategy",
+    ),
 )
 
 

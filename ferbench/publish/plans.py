@@ -95,7 +95,10 @@ def plan_lines(work: WorkLeft, cost: PlanCost, device: str, *, width: int = 80) 
     alone = f"as if each cell stood alone {whole(cost.stages)}"
     totals = [
         ("cells", whole(work.cells) + (f", {whole(work.done_cells)} there already" if work.done_cells else "")),
-        ("stages", f"{whole(cost.unique_stages)}, {whole(cost.done_stages)} done, {whole(len(work.training))} to train; {alone}"),
+        (
+            "stages",
+            f"{whole(cost.unique_stages)}, {whole(cost.done_stages)} done, {whole(len(work.training))} to train; {alone}",
+        ),
         ("images", f"{whole(cost.unique_images)}, {whole(work.images)} to train; {whole(cost.images)} as if alone"),
         ("time", (estimate(work) if work.training else "nothing to train") + f" on {device}"),
         ("checkpoints", size(cost.checkpoint_bytes)),

@@ -127,6 +127,8 @@ def stage_columns(stage: Stage, result: StageResult, saved_at: float) -> dict[st
         device=result.device,
         threads=result.threads,
         images_per_second=result.images_per_second,
+        peak_memory_bytes=result.peak_memory_bytes,
+        parameters=result.parameters,
         stage=to_json(stage),
         result=to_json(result),
     )

@@ -59,6 +59,8 @@ stages = Table(
     Column("device", Text, nullable=False),
     Column("threads", Integer, nullable=False),
     Column("images_per_second", Double, nullable=False),
+    Column("peak_memory_bytes", BigInteger, nullable=False),
+    Column("parameters", BigInteger, nullable=False),
     Column("stage", Text, nullable=False),
     Column("result", Text, nullable=False),
 )

@@ -12,7 +12,17 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from ferbench_plugins.faces3d.splits import EXPRESSIONS, FILM, LARGEST, SIZES, SMALLEST, SOURCE, SPLITS, sizes_for
+from ferbench_plugins.faces3d.splits import (
+    COUNTS,
+    EXPRESSIONS,
+    FILM,
+    LARGEST,
+    SIZES,
+    SMALLEST,
+    SOURCE,
+    SPLITS,
+    sizes_for,
+)
 from ferbench_plugins.faces3d.version import ASSET_SHA256, GENERATOR_VERSION
 
 from ferbench import Dataset, DatasetFamily, Samples, hookimpl
@@ -55,6 +65,7 @@ def _dataset(dataset: str, name: str, sizes: Mapping[str, int]) -> Dataset:
         classes=EXPRESSIONS,
         splits=SPLITS,
         roles={"train": "train", "select": "select", "report": "report"},
+        counts=_counts(dataset, sizes),
         locate=lambda data_folder: data_folder,
         load=partial(_load, dataset, sizes),
         default_for=DEFAULT_FOR.get(name),
@@ -63,6 +74,12 @@ def _dataset(dataset: str, name: str, sizes: Mapping[str, int]) -> Dataset:
         citation=CITATION,
         licence=LICENCE,
     )
+
+
+def _counts(dataset: str, sizes: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    if sizes != SIZES[dataset]:
+        return {}
+    return {split: dict(zip(EXPRESSIONS, counts, strict=True)) for split, counts in COUNTS[dataset].items()}
 
 
 def _load(dataset: str, sizes: Mapping[str, int], split: str, root: Path) -> Samples:

@@ -9,13 +9,10 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-#: The head turns about the top of the neck, decimetres from the middle between the eyes.
-PIVOT = np.array([0.0, -0.55, -0.75], np.float32)
-
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """Turns of the head in degrees, and the frame.
+    """Turns of the head in degrees about the middle between the eyes, where cut-out faces are aligned, and the frame.
 
     yaw, pitch, roll : to its left, down, clockwise as seen
     distance : of the camera from the face, decimetres
@@ -42,9 +39,7 @@ class Camera:
 
     def project(self, vertices: Floats, size: int) -> Floats:
         """Vertices [V, 3] of the unturned head to column, row, depth on `size` x `size` pixels: float32 [V, 3]."""
-        rotation = self.rotation()
-        turned = (vertices - PIVOT) @ rotation.T
-        turned -= rotation @ -PIVOT
+        turned = vertices @ self.rotation().T
         scale = size / self.span * self.distance / (self.distance - turned[:, 2])
         column = size * (0.5 + self.across) + turned[:, 0] * scale
         row = size * (0.5 - self.up) - turned[:, 1] * scale

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 from ferbench_plugins.faces3d.film import Film, draw_film, draw_film_scene
-from ferbench_plugins.faces3d.head import load_head
+from ferbench_plugins.faces3d.head import ROWS, load_head
 from ferbench_plugins.faces3d.person import Person, draw_person
 from ferbench_plugins.faces3d.renderer import render_scenes
 from ferbench_plugins.faces3d.roster import Entry, entry_at
@@ -23,8 +23,6 @@ from numpy.typing import NDArray
 #: Pixels a side, and channels.
 SOURCE_FORM = (48, 1)
 FILM_FORM = (96, 3)
-#: Samples whose vertices are evaluated in one matrix product.
-BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +53,14 @@ def render_entries(entries: Sequence[Entry]) -> Rendering:
     images = np.empty((len(entries), size, size, channels), np.uint8)
 
     def render_batch(start: int) -> None:
-        batch = entries[start : start + BATCH]
+        batch = entries[start : start + ROWS]
         grains = [random_for(entry.dataset, entry.split, entry.index, "grain") for entry in batch]
         scenes = [draw_scene(entry) for entry in batch]
-        images[start : start + BATCH] = render_scenes(head, scenes, grains, size, channels)
+        images[start : start + ROWS] = render_scenes(head, scenes, grains, size, channels)
 
     # Threads, not processes: NumPy lets go of the interpreter lock, and no caller's main has to be importable.
     with ThreadPoolExecutor(_core_count()) as pool:
-        list(pool.map(render_batch, range(0, len(entries), BATCH)))
+        list(pool.map(render_batch, range(0, len(entries), ROWS)))
     return Rendering(
         images=images,
         labels=np.array([EXPRESSIONS.index(entry.label) for entry in entries], np.int64),

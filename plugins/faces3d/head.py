@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
+#: Heads in one matrix product.
+ROWS = 32
 ASSET = Path(__file__).with_name("head.npz")
 
 
@@ -71,7 +73,10 @@ class Head:
 
     def vertices(self, weights: Floats) -> Floats:
         """Morph weights [n, N] to vertices float32 [n, V, 3], the middle between the eyes at the origin."""
-        offsets = (weights @ self.targets).reshape(len(weights), -1, 3)
+        # Rows by the same number each time: matrix libraries round differently at the ragged end of a product.
+        rows = np.zeros((-(-len(weights) // ROWS) * ROWS, self.weight_count), np.float32)
+        rows[: len(weights)] = weights
+        offsets = (rows @ self.targets)[: len(weights)].reshape(len(weights), -1, 3)
         placed = self.rest + offsets
         left = placed[:, self.eye_side > 0].mean(axis=1, keepdims=True)
         right = placed[:, self.eye_side < 0].mean(axis=1, keepdims=True)

@@ -1,0 +1,111 @@
+"""`ferbench run`: train and score what a matrix asks for."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from ferbench.cli.axes import AxisOptions, asked, axis_options
+from ferbench.cli.leaderboard import show_boards
+from ferbench.cli.options import common_options, debugging
+from ferbench.cli.plan import device_words, show_plan, work_left
+from ferbench.cli.session import print_json, warn_of_failures
+from ferbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from ferbench.engine import Engine, Prepared
+    from ferbench.publish.plans import WorkLeft
+    from ferbench.store import Store
+
+#: Real data on a CPU that takes longer than this is asked about first.
+ASK_FROM_SECONDS = 30 * 60
+
+
+@click.command()
+@axis_options
+@click.option("--force", is_flag=True, help="Run finished cells again.")
+@click.option("--yes", is_flag=True, help="Do not ask before a long run on a CPU.")
+@click.option("--dry-run", is_flag=True, help="Show the plan only, as `ferbench plan` does.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the boards of this command as JSON; progress goes to stderr."
+)
+@common_options
+@click.pass_context
+def run(context: click.Context, axes: AxisOptions, force: bool, yes: bool, dry_run: bool, as_json: bool) -> None:
+    """Train and score every cell of a matrix, and show the leaderboard.
+
+    Every option that may be given several times is an axis; all combinations are run. What is finished already is not
+    run again, and a command that was stopped goes on from where it was.
+
+    \b
+    ferbench run --strategy cascade --backbone vgg16
+    ferbench run -s single-stage -s cascade -b tv/mobilenet_v2 --seed 0-2
+    """
+    if dry_run:
+        show_plan(context, axes, force=force, calibrate=False, as_json=as_json)
+        return
+    from ferbench.cli.progress import output, reporter_for
+
+    began = time.monotonic()
+    reporter = reporter_for(output(to_stderr=as_json), debug=debugging(context))
+    wanted = asked(context, axes)
+    reporter.say(wanted.data)
+    warn_of_failures(wanted.catalog)
+    with reporter, reporter.busy("loading torch"):
+        from ferbench.engine import Engine
+        from ferbench.publish.plans import work_line
+        from ferbench.publish.progress import summary_line
+        from ferbench.store import open_store
+    with open_store(wanted.settings.store) as store, reporter:
+        engine = Engine(wanted.catalog, store, wanted.settings, reporter)
+        with reporter.busy("reading the data, measuring speeds"):
+            prepared = engine.prepare(wanted.matrix, force=force)
+        work = work_left(prepared)
+        reporter.say(work_line(work, prepared.cost, device_words(engine)))
+        if not yes:
+            _ask(engine, prepared, work)
+        reporter.begin(work)
+        outcome = engine.run(prepared, force=force)
+        reporter.say(summary_line(outcome.finished, outcome.failed, len(outcome.skipped), time.monotonic() - began))
+        _show_results(store, prepared, as_json=as_json)
+    if outcome.failed:
+        context.exit(1)
+
+
+def _ask(engine: Engine, prepared: Prepared, work: WorkLeft) -> None:
+    """Whether a long run is meant.
+
+    Raises
+    ------
+    UsageError : there is nobody to ask
+    click.exceptions.Exit : it is not meant
+    """
+    if prepared.synthetic or engine.device != "cpu" or work.known_seconds <= ASK_FROM_SECONDS:
+        return
+    from ferbench.publish.plans import estimate
+
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"this takes {estimate(work)} on the CPU and there is no terminal to ask: give --yes to run it, or a smaller "
+            "budget with --epochs or --set images_seen=…"
+        )
+    if not click.confirm(f"This takes {estimate(work)} on the CPU. Run it?", err=True):
+        click.echo("nothing was trained", err=True)
+        raise click.exceptions.Exit(1)
+
+
+def _show_results(store: Store, prepared: Prepared, *, as_json: bool) -> None:
+    """The boards that this command's cells are on, with all their rows."""
+    from ferbench.leaderboard import as_json as boards_json
+    from ferbench.leaderboard import leaderboards
+
+    boards = {cell.board.fingerprint for cell in prepared.plan.cells}
+    tables = [table for table in leaderboards(store.leaderboard_rows()) if table.board.fingerprint in boards]
+    if as_json:
+        print_json(boards_json(tables))
+    else:
+        click.echo()
+        show_boards(tables)

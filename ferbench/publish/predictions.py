@@ -1,0 +1,78 @@
+"""Stored predictions for people and for other tools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ferbench.metrics import class_scores, confusion
+from ferbench.publish.layout import PLAIN, Align, Paint, aligned, total_width, wrapped
+from ferbench.publish.quantities import percent, whole
+from ferbench.records import Predictions, Run
+
+#: Digits of a probability in CSV; published snapshots are scored from them.
+PROBABILITY_DIGITS = 6
+
+
+def csv_header(classes: Sequence[str]) -> list[str]:
+    """The columns of `predictions --csv`. Scripts rely on them."""
+    return ["seed", "id", "group", "label", "predicted", *(f"p_{name}" for name in classes)]
+
+
+def csv_rows(seed: int, predictions: Predictions, classes: Sequence[str]) -> Iterator[list[str]]:
+    """One row a sample, labels by name; a label that is withheld and a group that is not there are empty."""
+    labels = None if predictions.labels is None else predictions.labels.tolist()
+    groups = predictions.groups
+    predicted = predictions.probabilities.argmax(axis=1).tolist()
+    probabilities = predictions.probabilities.tolist()
+    for index, identifier in enumerate(predictions.ids):
+        yield [
+            str(seed),
+            identifier,
+            "" if groups is None else groups[index],
+            "" if labels is None else classes[labels[index]],
+            classes[predicted[index]],
+            *(f"{value:.{PROBABILITY_DIGITS}f}" for value in probabilities[index]),
+        ]
+
+
+def summary_lines(
+    run: Run, predictions: Predictions, classes: Sequence[str], *, width: int = 80, paint: Paint = PLAIN
+) -> list[str]:
+    """Per class: recall, precision, F1 and support; and the confusion matrix.
+
+    Raises
+    ------
+    DatasetError : predictions without labels
+    """
+    cell = run.cell
+    title = (
+        f"{run.row} · {cell.backbone} · {cell.strategy} · seed {cell.seed} · {predictions.dataset} {predictions.split}"
+    )
+    scores = class_scores(predictions, classes)
+    table = confusion(predictions)
+    right, total = int(table.diagonal().sum()), int(table.sum())
+    lines = [paint.bold(line) for line in wrapped(title, width)]
+    lines.append(f"{whole(right)} of {whole(total)} right, {percent(right / total)} %")
+    rows = [["class", "recall %", "precision %", "F1 %", "support"]]
+    for score in scores:
+        recall = "–" if score.recall is None else percent(score.recall)
+        rows.append([score.name, recall, percent(score.precision), percent(score.f1), whole(score.support)])
+    lines += ["", *_table(rows)]
+    lines += ["", "rows: truth, columns: predicted", *_confusion(table.tolist(), classes, width)]
+    return lines
+
+
+def _confusion(counts: list[list[int]], classes: Sequence[str], width: int) -> list[str]:
+    rows = [["", *classes], *([name, *map(whole, line)] for name, line in zip(classes, counts, strict=True))]
+    if total_width(rows) <= width:
+        return _table(rows)
+    # Columns by number: their names are those of the rows, in order.
+    numbered = [f"{index} {name}" for index, name in enumerate(classes, 1)]
+    rows = [["", *(str(index) for index in range(1, len(classes) + 1))]]
+    rows += [[name, *map(whole, line)] for name, line in zip(numbered, counts, strict=True)]
+    return _table(rows)
+
+
+def _table(rows: list[list[str]]) -> list[str]:
+    sides: list[Align] = ["left", *["right"] * (len(rows[0]) - 1)]  # type: ignore[list-item]
+    return aligned(rows, sides)

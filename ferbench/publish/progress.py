@@ -1,0 +1,103 @@
+"""How far a command is: time left over all stages, and the lines of a log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ferbench.publish.quantities import counted, duration, percent, size, whole
+from ferbench.records import Run, Stage
+
+#: A log gets a line at this distance at the earliest, once a tenth of the stage has gone by ...
+LOG_SECONDS = 10.0
+LOG_SHARE = 0.1
+#: ... and at this one at the latest.
+LOG_SILENCE_SECONDS = 300.0
+
+
+class TimeLeft:
+    """Seconds left of a whole command, from estimates that are corrected by what stages really took.
+
+    Parameters
+    ----------
+    stages : that will be trained, in order
+    estimates : seconds per fingerprint, None where unknown
+    """
+
+    def __init__(self, stages: Sequence[Stage], estimates: Mapping[str, float | None]) -> None:
+        self._waiting = {stage.fingerprint: estimates.get(stage.fingerprint) for stage in stages}
+        self._estimated = 0.0
+        self._taken = 0.0
+
+    def started(self, stage: Stage) -> None:
+        """The stage is no longer among those that wait."""
+        self._current = self._waiting.pop(stage.fingerprint, None)
+
+    def finished(self, seconds: float) -> None:
+        """The stage that was started last took so many seconds."""
+        if self._current:
+            self._estimated += self._current
+            self._taken += seconds
+
+    def left(self, stage_seconds: float) -> float | None:
+        """With so many seconds left of the current stage; None if a waiting stage's time is unknown."""
+        waiting = 0.0
+        for seconds in self._waiting.values():
+            if seconds is None:
+                return None
+            waiting += seconds
+        factor = self._taken / self._estimated if self._estimated else 1.0
+        return stage_seconds + factor * waiting
+
+
+class LogRate:
+    """Decides which reports of a stage become a line of a log."""
+
+    def __init__(self) -> None:
+        self.restart(0.0)
+
+    def restart(self, now: float) -> None:
+        """A stage begins."""
+        self._said, self._share = now, 0.0
+
+    def due(self, now: float, share: float) -> bool:
+        """Whether a report at this time, with this share of the stage done, is to be written."""
+        quiet = now - self._said
+        if (quiet >= LOG_SECONDS and share - self._share >= LOG_SHARE) or quiet >= LOG_SILENCE_SECONDS:
+            self._said, self._share = now, share
+            return True
+        return False
+
+
+def figures(loss: float, images_per_second: float, stage_left: float, all_left: float | None) -> str:
+    """Loss, speed and time left, of the stage and of the whole command."""
+    rate = f"{images_per_second:,.0f}" if images_per_second >= 9.95 else f"{images_per_second:.1f}"
+    whole_time = "unknown" if all_left is None else duration(_calm(all_left))
+    return f"loss {loss:.3f}  {rate} images/s  left {duration(_calm(stage_left))}, in all {whole_time}"
+
+
+def run_line(run: Run) -> str:
+    """One line for a run that has just ended."""
+    cell = run.cell
+    chain = [f"after {', '.join(cell.auxiliaries)}"] if cell.auxiliaries else []
+    what = " · ".join([cell.backbone, cell.strategy, *chain, f"on {cell.target}", f"seed {cell.seed}"])
+    if run.status == "failed":
+        return f"failed {run.row}  {what}: {run.error}"
+    accuracy = next((score.value for score in run.scores if score.metric == "accuracy"), None)
+    return f"finished {run.row}  {what}" + ("" if accuracy is None else f": accuracy {percent(accuracy)} %")
+
+
+def summary_line(finished: Sequence[Run], failed: Sequence[Run], skipped: int, seconds: float) -> str:
+    """What a command did."""
+    parts = [
+        f"{whole(len(finished))} finished",
+        f"{whole(len(failed))} failed",
+        f"{counted(skipped, 'cell')} {'was' if skipped == 1 else 'were'} there already",
+        f"wall time {duration(seconds)}",
+    ]
+    peak = max((run.peak_memory_bytes for run in finished), default=0)
+    return " · ".join([*parts, f"peak memory {size(peak)}"] if peak else parts)
+
+
+def _calm(seconds: float) -> float:
+    """Whole seconds: tenths would only flicker."""
+    return max(10.0, seconds) if seconds >= 9.5 else round(seconds)
