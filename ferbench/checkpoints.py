@@ -42,7 +42,9 @@ class Checkpoints:
             self.folder.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(prefix="new-", dir=self.folder)
         except OSError as error:
-            raise CheckpointError(f"checkpoint folder {self.folder} cannot be written: {error.strerror}") from error
+            raise CheckpointError(
+                f"checkpoint folder {self.folder} cannot be written: {error.strerror or error}"
+            ) from error
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -52,7 +54,7 @@ class Checkpoints:
             temporary.replace(self.path(fingerprint))
         except OSError as error:
             raise CheckpointError(
-                f"checkpoint of {len(content) / 1e6:.0f} MB cannot be written to {self.folder}: {error.strerror}; "
+                f"checkpoint of {len(content) / 1e6:.0f} MB cannot be written to {self.folder}: {error.strerror or error}; "
                 "free room or name another folder with FERBENCH_CACHE"
             ) from error
         finally:

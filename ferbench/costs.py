@@ -76,6 +76,7 @@ def plan_cost(
     done : fingerprints that need no training any more
     evaluated : number of images that a stage predicts when it is trained, per fingerprint
     """
+    done = frozenset(done)
     seconds: dict[str, float | None] = {}
     memory: list[int | None] = []
     disk: list[int | None] = []

@@ -38,29 +38,32 @@ def choose_data(
     """
     chains = tuple(tuple(chain) for chain in auxiliaries)
     if targets:
-        return DataChoice(tuple(targets), chains or ((),), f"{_joined(targets)} as named")
-    real = {part: _first(datasets, part, embedded=False) for part in ("auxiliary", "target")}
-    missing = [d.name for d in real.values() if d is not None and d.locate(data_folder) is None]
-    if not missing and all(real.values()):
-        reason = f"found in {data_folder}"
-        chosen = real
-    else:
-        chosen = {part: _first(datasets, part, embedded=True) for part in ("auxiliary", "target")}
-        reason = (
-            f"embedded synthetic faces, since {_joined(missing) or 'no real dataset'} was not found in {data_folder}"
-        )
-    target, auxiliary = chosen["target"], chosen["auxiliary"]
+        chains = chains or ((),)
+        return DataChoice(tuple(targets), chains, f"{_named(chains, targets)} (as named)")
+    parts: tuple[Literal["auxiliary", "target"], ...] = ("target",) if chains else ("auxiliary", "target")
+    chosen = {part: _first(datasets, part, embedded=False) for part in parts}
+    missing = [d.name for d in chosen.values() if d is not None and d.locate(data_folder) is None]
+    reason = f"found in {data_folder}"
+    if missing or not all(chosen.values()):
+        chosen = {part: _first(datasets, part, embedded=True) for part in parts}
+        verb = "was" if len(missing) == 1 else "were"
+        why = f"{_joined(missing)} {verb} not found in {data_folder}" if missing else "no plugin offers real ones"
+        reason = f"embedded synthetic faces, since {why}"
+    target, auxiliary = chosen["target"], chosen.get("auxiliary")
     if target is None or (auxiliary is None and not chains):
         raise UsageError("name a dataset with --target: no plugin offers one by default")
-    if not chains and auxiliary is not None:
+    if auxiliary is not None:
         chains = ((auxiliary.name,),)
-    names = [" then ".join((*chain, target.name)) for chain in chains]
-    return DataChoice((target.name,), chains, f"{_joined(names)} ({reason})")
+    return DataChoice((target.name,), chains, f"{_named(chains, (target.name,))} ({reason})")
 
 
-def _first(datasets: Sequence[Dataset], part: str, *, embedded: bool) -> Dataset | None:
-    wanted: Literal["auxiliary", "target"] = "target" if part == "target" else "auxiliary"
-    found = [d for d in datasets if d.default_for == wanted and d.embedded == embedded]
+def _named(chains: Sequence[tuple[str, ...]], targets: Sequence[str]) -> str:
+    """Every chain with every target, as they are passed through."""
+    return _joined([" then ".join((*chain, target)) for target in targets for chain in chains])
+
+
+def _first(datasets: Sequence[Dataset], part: Literal["auxiliary", "target"], *, embedded: bool) -> Dataset | None:
+    found = [d for d in datasets if d.default_for == part and d.embedded == embedded]
     return min(found, key=lambda dataset: dataset.name, default=None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from ferbench.errors import RecipeError, UsageError
 from ferbench.recipes import changed, check_image_size, check_key, default_recipe, typed
 from ferbench.records import Cell, RecipeValue, StageChange
 from ferbench.references import parse_reference
+from ferbench.settings import VARIABLES
 
 
 class Components(Protocol):
@@ -68,10 +70,12 @@ def _axis(key: str, values: Sequence[object]) -> RecipeAxis:
     if "." in key:
         prefix, _, key = key.partition(".")
         number = prefix.removeprefix("stage")
-        if not prefix.startswith("stage") or not number.isdigit() or int(number) < 1:
+        if not prefix.startswith("stage") or not number.isdecimal() or int(number) < 1:
             raise RecipeError(f"recipe key {prefix}.{key}: a stage is written stage1, stage2, …")
         stage = int(number)
     check_key(key)
+    if not values:
+        raise RecipeError(f"recipe value {key} is an empty list: give at least one value, or leave it out")
     if stage is not None and key in ("images_seen", "target_share", "label_set"):
         raise RecipeError(f"recipe key stage{stage}.{key}: {key} belongs to the whole chain")
     return RecipeAxis(key, tuple(typed(key, value) for value in values), stage)
@@ -118,9 +122,12 @@ def read_matrix(path: Path) -> MatrixFile:
             raise UsageError(f"matrix file {path}: unknown key {key!r}, there are {', '.join(_KEYS)}")
     settings = table.get("settings", {})
     if not isinstance(settings, dict) or not all(isinstance(value, str) for value in settings.values()):
-        raise UsageError(f"matrix file {path}: settings holds text values: store, data, cache, device")
+        raise UsageError(f"matrix file {path}: settings holds text values: {', '.join(VARIABLES)}")
+    for key in settings:
+        if key not in VARIABLES:
+            raise UsageError(f"matrix file {path}: unknown setting {key!r}, there are {', '.join(VARIABLES)}")
     epochs = table.get("epochs")
-    if epochs is not None and (isinstance(epochs, bool) or not isinstance(epochs, (int, float)) or epochs <= 0):
+    if epochs is not None and (type(epochs) not in (int, float) or not 0 < epochs < math.inf):
         raise UsageError(f"matrix file {path}: epochs={epochs!r} is no positive number")
     chains = table.get("auxiliaries")
     if isinstance(chains, list):
@@ -135,7 +142,7 @@ def read_matrix(path: Path) -> MatrixFile:
         backbones=_words(path, table, "backbones"),
         strategies=_words(path, table, "strategies"),
         targets=_words(path, table, "targets"),
-        auxiliaries=None if chains is None else tuple(tuple(chain) for chain in chains),
+        auxiliaries=None if chains is None else tuple(tuple(chain) for chain in chains) or ((),),
         seeds=_seeds(path, table),
         weights=_words(path, table, "weights"),
         axes=tuple(_recipe_axes(path, table.get("recipe", {}))),
@@ -216,19 +223,21 @@ def _cells(
     budget: int | None,
 ) -> Iterator[Cell]:
     network = components.backbone(backbone)
-    recipe = default_recipe(network, parse_reference(target, components.dataset).dataset)
+    dataset = parse_reference(target, components.dataset).dataset
+    if any(parse_reference(name, components.dataset).dataset.name == dataset.name for name in chain):
+        raise UsageError(f"{dataset.name!r} is the target and an auxiliary at once: an auxiliary is another dataset")
+    recipe = default_recipe(network, dataset)
     general = [("images_seen", budget)] if budget is not None else []
-    stage_changes: list[StageChange] = []
+    by_stage: dict[tuple[int, str], RecipeValue] = {}
     for axis, value in values:
         if axis.stage is None:
             general.append((axis.key, value))  # type: ignore[arg-type]
         else:
-            stage_changes.append(StageChange(axis.stage, axis.key, value))
+            by_stage[axis.stage, axis.key] = value
+    stage_changes = [StageChange(stage, key, value) for (stage, key), value in sorted(by_stage.items())]
     recipe = changed(recipe, general)
     sizes = [recipe.image_size, *(int(c.value) for c in stage_changes if c.key == "image_size")]
     check_image_size(network, min(sizes))
-    if target in chain:
-        raise UsageError(f"{target!r} is the target and an auxiliary at once: an auxiliary is another dataset")
     specs = components.strategy(strategy).stages(target, chain, recipe)
     too_far = [change.stage for change in stage_changes if change.stage > len(specs)]
     if too_far:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 
+from ferbench.components import Backbone
 from ferbench.expressions import label_set
 from ferbench.matrix import Components
 from ferbench.recipes import changed
@@ -48,9 +49,12 @@ class PlanInputs:
 
 
 def make_plan(cells: Iterable[Cell], components: Components, inputs: PlanInputs) -> Plan:
-    """Resolve every cell's chain; stages come out in first-needed order, which puts parents before children."""
+    """Resolve every cell's chain; stages come out in first-needed order, which puts parents before children.
+
+    Cells that differ only in what cannot matter to them, such as `target_share` to `target-only`, are one.
+    """
     stages: dict[str, Stage] = {}
-    planned: list[CellPlan] = []
+    planned: dict[str, CellPlan] = {}
     specs_of: dict[tuple[str, str, tuple[str, ...], Recipe], tuple[StageSpec, ...]] = {}
     for cell in cells:
         key = (cell.strategy, cell.target, cell.auxiliaries, cell.recipe)
@@ -59,8 +63,9 @@ def make_plan(cells: Iterable[Cell], components: Components, inputs: PlanInputs)
         chain = _chain(cell, specs_of[key], components, inputs)
         for stage in chain:
             stages.setdefault(stage.fingerprint, stage)
-        planned.append(_cell_plan(cell, chain, inputs))
-    return Plan(tuple(stages.values()), tuple(planned))
+        whole = _cell_plan(cell, chain, components.backbone(cell.backbone), inputs)
+        planned.setdefault(whole.key, whole)
+    return Plan(tuple(stages.values()), tuple(planned.values()))
 
 
 def _chain(cell: Cell, specs: tuple[StageSpec, ...], components: Components, inputs: PlanInputs) -> list[Stage]:
@@ -86,7 +91,7 @@ def _chain(cell: Cell, specs: tuple[StageSpec, ...], components: Components, inp
             parent=chain[-1].fingerprint if chain else None,
             select=select,
         )
-        named = {**_computed(stage, backbone.version, backbone.library), "seed": cell.seed, "parent": stage.parent}
+        named = {**_computed(stage, backbone), "seed": cell.seed, "parent": stage.parent}
         chain.append(dataclasses.replace(stage, fingerprint=fingerprint(named)))
     return chain
 
@@ -97,6 +102,7 @@ def _resolved(cell: Cell, index: int, spec: StageSpec, precision: str) -> Recipe
     recipe = changed(cell.recipe, [*spec.changes, *own])
     # Full batches only: the budget is what is really drawn.
     steps = max(1, round(cell.recipe.images_seen * spec.share) // recipe.batch_size)
+    # What cannot matter here is put to the general default, so that equal work has one fingerprint.
     return dataclasses.replace(
         recipe,
         images_seen=steps * recipe.batch_size,
@@ -104,15 +110,19 @@ def _resolved(cell: Cell, index: int, spec: StageSpec, precision: str) -> Recipe
         target_share=_DEFAULT.target_share,
         mixing=recipe.mixing if len(spec.datasets) > 1 else _DEFAULT.mixing,
         head=recipe.head if index > 0 else _DEFAULT.head,
+        momentum=recipe.momentum if recipe.optimizer == "sgd" else _DEFAULT.momentum,
+        warmup=recipe.warmup if recipe.schedule == "one-cycle" else _DEFAULT.warmup,
+        label_set=label_set(recipe.label_set).name,
+        label_set=label_set(recipe.label_set).name,
     )
 
 
-def _computed(stage: Stage, version: int, library: str) -> Mapping[str, object]:
+def _computed(stage: Stage, backbone: Backbone) -> Mapping[str, object]:
     """What a stage computes, but for seed and parent."""
     return {
         "backbone": stage.backbone,
-        "backbone_version": version,
-        "library": library,
+        "backbone_version": backbone.version,
+        "library": backbone.library,
         "weights": stage.weights.sha256,
         "index": stage.index,
         "data": [[part.content, part.count] for part in stage.parts],
@@ -124,7 +134,7 @@ def _computed(stage: Stage, version: int, library: str) -> Mapping[str, object]:
     }
 
 
-def _cell_plan(cell: Cell, chain: list[Stage], inputs: PlanInputs) -> CellPlan:
+def _cell_plan(cell: Cell, chain: list[Stage], backbone: Backbone, inputs: PlanInputs) -> CellPlan:
     board = inputs.board(cell.target, cell.recipe.label_set)
     entry = fingerprint(
         {
@@ -133,10 +143,7 @@ def _cell_plan(cell: Cell, chain: list[Stage], inputs: PlanInputs) -> CellPlan:
             "target": cell.target,
             "auxiliaries": list(cell.auxiliaries),
             "device": inputs.device_kind,
-            "weights": chain[0].weights.sha256,
-            "backbone": cell.backbone,
-            "stages": [_seedless(stage) for stage in chain],
-            "protocol": PROTOCOL_VERSION,
+            "stages": [_computed(stage, backbone) for stage in chain],
         }
     )
     return CellPlan(
@@ -149,14 +156,6 @@ def _cell_plan(cell: Cell, chain: list[Stage], inputs: PlanInputs) -> CellPlan:
         images_seen=sum(stage.recipe.images_seen for stage in chain),
         target_images_seen=sum(_target_images(stage, cell.target) for stage in chain),
     )
-
-
-def _seedless(stage: Stage) -> Mapping[str, object]:
-    return {
-        "data": [part.content for part in stage.parts],
-        "select": list(stage.select),
-        "recipe": as_plain(stage.recipe),
-    }
 
 
 def _target_images(stage: Stage, target: str) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from ferbench.calibration import measured_speed
 from ferbench.catalog import Catalog
 from ferbench.costs import Measured, PlanCost, SpeedKey, plan_cost, speed_key
-from ferbench.data.roles import check_target
+from ferbench.data.roles import check_auxiliary, check_target
 from ferbench.environment import automatic_precision
 from ferbench.errors import UsageError, WeightsError
 from ferbench.expressions import label_set
@@ -112,18 +112,25 @@ class Preparation:
         )
 
     def _cells(self, matrix: Matrix) -> tuple[Cell, ...]:
-        cells: dict[Cell, None] = {}
         for target in matrix.targets:
             check_target(parse_reference(target, self._catalog.dataset))
+        for name in dict.fromkeys(name for chain in matrix.auxiliaries for name in chain):
+            check_auxiliary(parse_reference(name, self._catalog.dataset))
+        if matrix.epochs is None:
+            return unrolled(matrix, self._catalog)
+        cells: dict[Cell, None] = {}
+        for target in matrix.targets:
             own = dataclasses.replace(matrix, targets=(target,))
-            budget = None if matrix.epochs is None else self._images(own, matrix.epochs)
-            cells.update(dict.fromkeys(unrolled(own, self._catalog, budget)))
+            for labels in dict.fromkeys(cell.recipe.label_set for cell in unrolled(own, self._catalog)):
+                budget = self._images(own, labels, matrix.epochs)
+                sized = unrolled(own, self._catalog, budget)
+                cells.update((cell, None) for cell in sized if cell.recipe.label_set == labels)
         return tuple(cells)
 
-    def _images(self, matrix: Matrix, epochs: float) -> int:
+    def _images(self, matrix: Matrix, labels: str, epochs: float) -> int:
         """Epochs as images: passes over the target and all named auxiliaries, one budget for every cell."""
         names = dict.fromkeys([*matrix.targets, *(name for chain in matrix.auxiliaries for name in chain)])
-        return max(1, round(epochs * sum(self._roles.train(name).count for name in names)))
+        return max(1, round(epochs * sum(self._roles.train(name, labels).count for name in names)))
 
     def _inputs(self, cells: Iterable[Cell]) -> PlanInputs:
         for cell in cells:

@@ -49,7 +49,6 @@ class StageTask:
     references: tuple[str, ...]
     label_set: str
     evaluations: tuple[Evaluation, ...]
-    parent_sha256: str | None = None
     trained: StageResult | None = None
 
 

@@ -42,7 +42,7 @@ class AxisOptions:
     matrix_file: Path | None
 
 
-class Seeds(click.ParamType):
+class Seeds(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """`0`, `0,1,2` or `0-4`, as a tuple."""
 
     name = "seeds"
@@ -164,12 +164,10 @@ def asked(context: click.Context, axes: AxisOptions) -> Asked:
 
     nothing = MatrixFile(None, None, None, None, None, None, (), None, {})
     file = nothing if axes.matrix_file is None else read_matrix(axes.matrix_file)
-    for given, word, example in (
-        (axes.backbones or file.backbones, "backbone", "vgg16"),
-        (axes.strategies or file.strategies, "strategy", "cascade"),
-    ):
-        if not given:
-            raise UsageError(f"name a {word}, such as --{word} {example}; `ferbench plugins` lists what there is")
+    if not axes.backbones and not file.backbones:
+        raise UsageError("name a backbone, such as --backbone vgg16; `ferbench plugins` lists what there is")
+    if not axes.strategies and not file.strategies:
+        raise UsageError("name a strategy, such as --strategy cascade; `ferbench plugins` lists what there is")
     settings = settings_of(context, file.settings)
     catalog = catalog_of(context)
     chains = tuple(parse_chain(text) for text in axes.auxiliaries) or file.auxiliaries or ()

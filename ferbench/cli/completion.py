@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
+from ferbench.cli.given import given_plugins
+
 if TYPE_CHECKING:
     from ferbench.catalog import Catalog
     from ferbench.shelf import Listing
@@ -48,7 +50,6 @@ def _offered(
     context: click.Context, incomplete: str, listed: Callable[[Catalog], tuple[Listing, ...]], before: str = ""
 ) -> list[CompletionItem]:
     from ferbench.catalog import Catalog
-    from ferbench.cli.options import given_plugins
     from ferbench.components import BackboneFamily, DatasetFamily
 
     items: list[CompletionItem] = []

@@ -114,7 +114,7 @@ def _view(name: str, component: Dataset | DatasetFamily, data_folder: Path) -> D
             root = component.locate(data_folder)
         except FerbenchError as error:
             problem = error.line
-    roles: dict[str, str] = {role: split for role, split in component.roles.items()}
+    roles: dict[str, str] = {str(role): split for role, split in component.roles.items()}
     if "select" not in roles and "train" in roles:
         roles["select"] = "held out of train"
     return DatasetView(
@@ -152,17 +152,17 @@ def _checked(dataset: Dataset, root: Path, split: str, cache: SplitCache) -> Spl
 
     roles = tuple(role for role, own in dataset.roles.items() if own == split)
     published = dict(dataset.counts.get(split, {}))
+    fault: str | None
+    warnings: tuple[str, ...]
     try:
         stored = cache.split(dataset, root, split)
     except FerbenchError as error:
         # A split that plays no role need not be in every copy.
-        fault = f"{split}: {error.line}" if roles else None
-        warnings = () if roles else (f"{split}: {error.line}",)
+        fault, warnings = (f"{split}: {error.line}", ()) if roles else (None, (f"{split}: {error.line}",))
         return SplitCheck(split, roles, {}, 0, published, warnings, fault)
     names = stored.class_names
     counts = {**dict.fromkeys(dataset.classes, 0), **Counter(names)} if names is not None else {}
     fault = count_difference(names, published, split) if names is not None and published else None
     warnings = tuple(line for line in stored.warnings if line != fault)
-    return SplitCheck(
-        split, roles, dict(counts), 0 if names is not None else len(stored.ids), published, warnings, fault
-    )
+    withheld = 0 if names is not None else len(stored.ids)
+    return SplitCheck(split, roles, counts, withheld, published, warnings, fault)

@@ -32,13 +32,13 @@ def doctor(context: click.Context, as_json: bool) -> None:
     settings = settings_of(context)
     findings: list[Finding] = []
     for name, look in (
-        ("versions", lambda: _versions()),
+        ("versions", _versions),
         ("device", lambda: _devices(settings)),
         ("store", lambda: _store(settings)),
         ("plugins", lambda: _plugins(context)),
         ("data", lambda: _data(context, settings)),
         ("cache", lambda: _cache(settings)),
-        ("network", lambda: _network()),
+        ("network", _network),
     ):
         findings += _looked(name, look)
     ok = not any(finding.broken for finding in findings)

@@ -9,11 +9,9 @@ from typing import Any, TypeVar
 import click
 
 from ferbench.cli.completion import complete_devices
+from ferbench.cli.given import keep_plugins, keep_setting
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-_SETTINGS = "ferbench.settings"
-_PLUGINS = "ferbench.plugins"
 
 
 def common_options(command: Command) -> Command:
@@ -23,32 +21,12 @@ def common_options(command: Command) -> Command:
     return command
 
 
-def given_settings(context: click.Context) -> dict[str, str]:
-    """The settings that flags gave, by their key in `settings.VARIABLES`."""
-    return dict(context.meta.get(_SETTINGS, {}))
-
-
-def given_plugins(context: click.Context) -> tuple[Path, ...]:
-    """The local plugin files of this command."""
-    return tuple(context.meta.get(_PLUGINS, ()))
-
-
-def debugging(context: click.Context) -> bool:
-    """Whether tracebacks are wanted."""
-    return "debug" in context.meta.get(_SETTINGS, {})
-
-
 def _keep(key: str) -> Callable[[click.Context, click.Parameter, str | None], None]:
-    def keep(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
-        # An option that is not given after the command's name must not undo one that stands before it.
-        if value:
-            context.meta.setdefault(_SETTINGS, {})[key] = value
-
-    return keep
+    return lambda context, parameter, value: keep_setting(context, key, value)
 
 
 def _keep_plugins(context: click.Context, parameter: click.Parameter, value: tuple[Path, ...]) -> None:
-    context.meta.setdefault(_PLUGINS, []).extend(value)
+    keep_plugins(context, value)
 
 
 _OPTIONS = (

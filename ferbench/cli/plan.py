@@ -11,7 +11,8 @@ from ferbench.cli.options import common_options
 from ferbench.cli.session import print_json, print_lines, reading_store, warn_of_failures, width
 
 if TYPE_CHECKING:
-    from ferbench.engine import Engine, Prepared
+    from ferbench.engine import Engine
+    from ferbench.preparation import Prepared
     from ferbench.publish.plans import WorkLeft
 
 

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from ferbench.training import Progress
 
 
+#: Characters that the figures beside a bar may take.
+_FIGURES = 75
+
+
 class QuietReporter:
     """Tells warnings and nothing else; the others tell more."""
 
@@ -113,7 +117,7 @@ class BarReporter(LineReporter):
 
         self._console = Console(file=stream, highlight=False, markup=False, soft_wrap=True)
         self._bar: Bar = Bar(
-            BarColumn(bar_width=12),
+            BarColumn(bar_width=min(max(self._console.width - _FIGURES, 4), 40)),
             TextColumn("{task.percentage:>3.0f} %  {task.description}", markup=False),
             console=self._console,
             transient=True,

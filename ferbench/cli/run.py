@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 import click
 
 from ferbench.cli.axes import AxisOptions, asked, axis_options
+from ferbench.cli.given import debugging
 from ferbench.cli.leaderboard import show_boards
-from ferbench.cli.options import common_options, debugging
+from ferbench.cli.options import common_options
 from ferbench.cli.plan import device_words, show_plan, work_left
 from ferbench.cli.session import print_json, warn_of_failures
 from ferbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from ferbench.engine import Engine, Prepared
+    from ferbench.engine import Engine
+    from ferbench.preparation import Prepared
     from ferbench.publish.plans import WorkLeft
     from ferbench.store import Store
 
@@ -89,8 +91,8 @@ def _ask(engine: Engine, prepared: Prepared, work: WorkLeft) -> None:
 
     if not sys.stdin.isatty():
         raise UsageError(
-            f"this takes {estimate(work)} on the CPU and there is no terminal to ask: give --yes to run it, or a smaller "
-            "budget with --epochs or --set images_seen=…"
+            f"this takes {estimate(work)} on the CPU and there is no terminal to ask: give --yes to run it, or a "
+            "smaller budget with --epochs or --set images_seen=…"
         )
     if not click.confirm(f"This takes {estimate(work)} on the CPU. Run it?", err=True):
         click.echo("nothing was trained", err=True)

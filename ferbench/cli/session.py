@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ferbench.cli.options import given_plugins, given_settings
+from ferbench.cli.given import given_plugins, given_settings
 
 if TYPE_CHECKING:
     from ferbench.catalog import Catalog

@@ -44,6 +44,10 @@ class Draw:
     brightness: Tensor
     contrast: Tensor
 
+    def of(self, rows: Tensor) -> Draw:
+        """The values of some samples of the batch, by index."""
+        return Draw(self.affine[rows], self.brightness[rows], self.contrast[rows])
+
 
 def draw(augmentation: Augmentation, count: int, seed: int, stage_index: int, step: int) -> Draw:
     """Random values for a batch of `count` samples, on the CPU whatever the device: equal everywhere."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ferbench.data.augmentation import AUGMENTATIONS, Augmentation, draw
+from ferbench.data.augmentation import AUGMENTATIONS, Augmentation, Draw, draw
 from ferbench.data.order import BatchOrder
 
 if TYPE_CHECKING:
@@ -29,9 +29,13 @@ _REDUCED_AT_ONCE = 256
 
 @dataclass(frozen=True, slots=True)
 class DeviceImages:
-    """uint8 [n, C, H, W] on a device, H and W at most the image size (equal to it where they were larger)."""
+    """uint8 [n, C, H, W] on a device, H and W at most the image size (equal to it where they were larger).
+
+    coloured : bool [n, 1, 1, 1], which of them are in colour; None where all are, or C is 1
+    """
 
     images: Tensor
+    coloured: Tensor | None = None
 
     @property
     def count(self) -> int:
@@ -74,7 +78,9 @@ def place(
         parts.append(tensor)
     channels = max(part.shape[1] for part in parts)
     joined = torch.cat([part.expand(-1, channels, -1, -1) for part in parts])
-    return DeviceImages(joined.contiguous().to(device))
+    coloured = torch.cat([(part != part[:, :1]).flatten(1).any(dim=1) for part in parts]).view(-1, 1, 1, 1)
+    told_apart = channels == 3 and not bool(coloured.all())
+    return DeviceImages(joined.contiguous().to(device), coloured.to(device) if told_apart else None)
 
 
 def _stretched(images: Tensor, image_size: int) -> Tensor:
@@ -134,8 +140,7 @@ class TrainingBatches:
         if len(present) == 1:
             images, labels = self._parts[int(present[0])]
             chosen = torch.from_numpy(indices).to(self._device)
-            pixels = self._moved(images.images[chosen], values.affine, values.brightness, values.contrast)
-            return self._normaliser(pixels), labels[chosen]
+            return self._normaliser(self._moved(images, chosen, values)), labels[chosen]
         size = self._image_size
         pixels = torch.empty((len(datasets), 3, size, size), device=self._device)
         targets = torch.empty(len(datasets), dtype=torch.int64, device=self._device)
@@ -143,28 +148,26 @@ class TrainingBatches:
             rows = torch.from_numpy(np.flatnonzero(datasets == part))
             chosen = torch.from_numpy(indices[datasets == part]).to(self._device)
             images, labels = self._parts[part]
-            moved = self._moved(
-                images.images[chosen], values.affine[rows], values.brightness[rows], values.contrast[rows]
-            )
             there = rows.to(self._device)
-            pixels[there] = moved.expand(-1, 3, -1, -1)
+            pixels[there] = self._moved(images, chosen, values.of(rows)).expand(-1, 3, -1, -1)
             targets[there] = labels[chosen]
         return self._normaliser(pixels), targets
 
-    def _moved(self, images: Tensor, affine: Tensor, brightness: Tensor, contrast: Tensor) -> Tensor:
-        """uint8 [b, C, H, W] to float32 [b, C, S, S]: geometry and enlargement in one sampling."""
+    def _moved(self, images: DeviceImages, chosen: Tensor, values: Draw) -> Tensor:
+        """Chosen images as float32 [b, C, S, S]: geometry and enlargement in one sampling, then colour."""
         size = self._image_size
         augmentation = self._augmentation
-        pixels = images.float()
+        pixels = images.images[chosen].float()
         if augmentation == AUGMENTATIONS["none"]:
             return _enlarged(pixels, size)
-        grid = functional.affine_grid(affine.to(self._device), [len(images), 1, size, size], align_corners=False)
+        grid = functional.affine_grid(values.affine.to(self._device), [len(pixels), 1, size, size], align_corners=False)
         pixels = functional.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
-        if images.shape[1] == 3 and (augmentation.brightness or augmentation.contrast):
-            mean = pixels.mean(dim=(1, 2, 3), keepdim=True)
-            pixels = (pixels - mean) * contrast.to(self._device) + mean * brightness.to(self._device)
-            pixels = pixels.clamp(0, 255)
-        return pixels
+        if pixels.shape[1] == 1 or not (augmentation.brightness or augmentation.contrast):
+            return pixels
+        mean = pixels.mean(dim=(1, 2, 3), keepdim=True)
+        tinted = (pixels - mean) * values.contrast.to(self._device) + mean * values.brightness.to(self._device)
+        tinted = tinted.clamp(0, 255)
+        return tinted if images.coloured is None else torch.where(images.coloured[chosen], tinted, pixels)
 
 
 def _enlarged(pixels: Tensor, size: int) -> Tensor:

@@ -57,8 +57,8 @@ class BatchOrder:
     def _permutation(self, stream: int, count: int, number: int) -> NDArray[np.int64]:
         key = (stream, number)
         if key not in self._permutations:
-            # Steps ask in order: what lies two passes back is not asked for again.
-            self._permutations = {k: v for k, v in self._permutations.items() if k[1] >= number - 1}
+            # Steps ask in order: what lies two passes back in its own stream is not asked for again.
+            self._permutations.pop((stream, number - 2), None)
             seed = derived_seed(self._seed, self._stage_index, f"order/{stream}", number)
             self._permutations[key] = np.random.default_rng(seed).permutation(count)
         return self._permutations[key]

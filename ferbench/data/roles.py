@@ -142,7 +142,10 @@ class RoleReader:
         # Named splits replace the role that a reference is used for: train of an auxiliary, report of a target.
         named = reference.splits if role != "select" and _names_role(reference, role) else ()
         if not named:
-            return [self._of_role(dataset, role)]
+            chosen = [self._of_role(dataset, role)]
+            if role == "select" and _names_role(reference, "train"):
+                _check_unused(reference, chosen, self._chosen(reference, "train"))
+            return chosen
         chosen = [self._of_role(dataset, n) if n in ROLES else self._whole(dataset, n) for n in named]
         joined: dict[str, _Chosen] = {}
         for choice in chosen:
@@ -158,10 +161,12 @@ class RoleReader:
         return _Chosen(split, stored, np.arange(len(stored.ids)))
 
     def _of_role(self, dataset: Dataset, role: Role) -> _Chosen:
-        if role == "report" and "report" not in dataset.roles:
-            raise DatasetError(
-                f"dataset {dataset.name!r} has no report split: name one, as in {dataset.name}:{dataset.splits[-1]}"
+        if role not in dataset.roles and (role == "report" or "train" not in dataset.roles):
+            others = [split for split in dataset.splits if split not in dataset.roles.values()]
+            advice = (
+                f"name one, as in {dataset.name}:{others[-1]}" if others and role == "report" else "take another one"
             )
+            raise DatasetError(f"dataset {dataset.name!r} has no {role} split: {advice}")
         if "select" in dataset.roles or role == "report":
             return self._whole(dataset, dataset.roles[role])
         train = self._whole(dataset, dataset.roles["train"])
@@ -194,13 +199,33 @@ def check_target(reference: DatasetReference) -> None:
         raise UsageError(f"target {name}:{'+'.join(reference.splits)} would report on training data")
 
 
+def check_auxiliary(reference: DatasetReference) -> None:
+    """Raise UsageError where an auxiliary's named splits are none that it would be trained on."""
+    if reference.splits and not _names_role(reference, "train"):
+        name, named = reference.dataset.name, "+".join(reference.splits)
+        raise UsageError(f"auxiliary {name}:{named} leaves out what it is trained on: write {name}:train+{named}")
+
+
+def _check_unused(reference: DatasetReference, select: list[_Chosen], train: list[_Chosen]) -> None:
+    """Raise UsageError where a reference trains on select samples: they can choose nothing any more."""
+    for choice in select:
+        if any(np.intersect1d(choice.indices, t.indices).size for t in train if t.stored is choice.stored):
+            name = reference.dataset.name
+            raise UsageError(
+                f"{name}:{'+'.join(reference.splits)} trains on the select part of {name}, so that nothing is left to "
+                f"choose a checkpoint on: take checkpoint=last, or {name}:train"
+            )
+
+
 def held_out(stored: StoredSplit) -> NDArray[np.int64]:
     """Indices of about 15 % of a split: whole groups where there are groups, else a share of each class.
 
-    Chosen by a hash of content, so that every seed and every order of files holds out the same samples.
+    Chosen by a hash of content, so that every seed and every order of files holds out the same samples. Never none: of
+    few large groups the smallest is taken, of very few samples one. A single group cannot be parted from the rest, so
+    that its samples are taken by class.
     """
     wanted = HELD_OUT * len(stored.ids)
-    if stored.groups is not None:
+    if stored.groups is not None and len(set(stored.groups)) > 1:
         members: dict[str, list[int]] = {}
         for index, group in enumerate(stored.groups):
             members.setdefault(group, []).append(index)
@@ -209,6 +234,8 @@ def held_out(stored: StoredSplit) -> NDArray[np.int64]:
             # A group that would overshoot by more than it helps is passed over.
             if abs(len(held) + len(members[group]) - wanted) < abs(len(held) - wanted):
                 held.extend(members[group])
+        if not held:
+            held = min(members.values(), key=lambda indices: (len(indices), stored.digests[indices[0]]))
         return np.array(sorted(held), dtype=np.int64)
     by_class: dict[str, list[int]] = {}
     for index, name in enumerate(stored.class_names or ("",) * len(stored.ids)):
@@ -217,6 +244,8 @@ def held_out(stored: StoredSplit) -> NDArray[np.int64]:
     for indices in by_class.values():
         indices.sort(key=lambda i: (stored.digests[i], stored.ids[i]))
         held.extend(indices[: round(HELD_OUT * len(indices))])
+    if not held:
+        held = [min(range(len(stored.ids)), key=lambda i: (stored.digests[i], stored.ids[i]))]
     return np.array(sorted(held), dtype=np.int64)
 
 

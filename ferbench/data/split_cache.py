@@ -62,23 +62,33 @@ class StoredSplit:
 
 
 def signature(root: Path) -> str:
-    """A hash of what lies at a path: names, sizes and modification times of a file or of all files below a folder."""
+    """A hash of what lies at a path: names, sizes and modification times of a file or of all files below a folder.
+
+    Raises
+    ------
+    OSError : a folder that is not there or must not be read
+    """
     lines: list[str] = []
     if root.is_file():
         status = root.stat()
         lines.append(f"{root.name}\t{status.st_size}\t{status.st_mtime_ns}")
     else:
-        _list_files(root, "", lines)
+        _list_files(root, "", lines, frozenset())
     return hashlib.sha256("\n".join(sorted(lines)).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _list_files(folder: Path, prefix: str, lines: list[str]) -> None:
+def _list_files(folder: Path, prefix: str, lines: list[str], above: frozenset[Path]) -> None:
+    # Links are followed, since data often lies on another disk; a link to a folder above would never end.
+    here = folder.resolve()
+    if here in above:
+        return
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                _list_files(Path(entry.path), f"{prefix}{entry.name}/", lines)
+            if entry.is_dir():
+                _list_files(Path(entry.path), f"{prefix}{entry.name}/", lines, above | {here})
             else:
-                status = entry.stat()
+                dangling = entry.is_symlink() and not entry.is_file()
+                status = entry.stat(follow_symlinks=not dangling)
                 lines.append(f"{prefix}{entry.name}\t{status.st_size}\t{status.st_mtime_ns}")
 
 
@@ -101,7 +111,12 @@ class SplitCache:
             source, place = dataset.identity(split), ""
         else:
             if root not in self._signatures:
-                self._signatures[root] = signature(root)
+                try:
+                    self._signatures[root] = signature(root)
+                except OSError as error:
+                    raise DatasetError(
+                        f"dataset {dataset.name!r}: {error.filename or root} cannot be read: {error.strerror or error}"
+                    ) from error
             source, place = self._signatures[root], str(root)
         key = fingerprint([_LAYOUT, dataset.name, dataset.version, split, place, source])
         if key not in self._loaded:
@@ -159,7 +174,7 @@ class SplitCache:
         try:
             table = json.loads((folder / "samples.json").read_text("utf-8"))
             pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
-            return StoredSplit(
+            stored = StoredSplit(
                 pixels=pixels,
                 shapes=np.array(table["shapes"], dtype=np.int64).reshape(len(table["ids"]), 3),
                 class_names=None if table["class_names"] is None else tuple(table["class_names"]),
@@ -168,9 +183,13 @@ class SplitCache:
                 digests=tuple(table["digests"]),
                 warnings=tuple(table["warnings"]),
             )
-        except (OSError, ValueError, KeyError):
+        except (OSError, EOFError, ValueError, KeyError, TypeError):
             # Absent or damaged: it is read from the source again.
             return None
+        whole = pixels.dtype == np.uint8 and pixels.shape == (int(stored.shapes.prod(axis=1).sum()),)
+        columns = (stored.class_names, stored.groups, stored.digests)
+        agree = all(column is None or len(column) == len(stored.ids) for column in columns)
+        return stored if whole and agree else None
 
     def _write(self, key: str, stored: StoredSplit) -> None:
         table = {
@@ -185,7 +204,7 @@ class SplitCache:
             self._folder.mkdir(parents=True, exist_ok=True)
             temporary = Path(tempfile.mkdtemp(prefix="new-", dir=self._folder))
         except OSError as error:
-            raise DatasetError(f"cache folder {self._folder} cannot be written: {error.strerror}") from error
+            raise DatasetError(f"cache folder {self._folder} cannot be written: {error.strerror or error}") from error
         try:
             np.save(temporary / "pixels.npy", stored.pixels, allow_pickle=False)
             (temporary / "samples.json").write_text(json.dumps(table), "utf-8")
@@ -196,6 +215,8 @@ class SplitCache:
         except OSError as error:
             # Another process may have put the same entry there first; anything else is the disk's fault.
             if not (self._folder / key / "samples.json").is_file():
-                raise DatasetError(f"cache folder {self._folder} cannot be written: {error.strerror}") from error
+                raise DatasetError(
+                    f"cache folder {self._folder} cannot be written: {error.strerror or error}"
+                ) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

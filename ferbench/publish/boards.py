@@ -17,7 +17,7 @@ _INDENT = " " * 4
 _NARROWEST = 40
 
 LEGEND = (
-    "±: standard deviation over seeds; 95 % interval: t over seeds, w Wilson's over samples; "
+    "F1: macro-F1; ±: standard deviation over seeds; 95 % interval: t over seeds, w Wilson's over samples; "
     "rank: 1 + the number of rows that are significantly better"
 )
 
@@ -75,33 +75,20 @@ _COLUMNS = {
         _Column("95 % interval", lambda e: _ends(e.accuracy), lambda e: ""),
         _Column("UAR %", lambda e: percent(e.uar.mean), lambda e: f"UAR {percent(e.uar.mean)} %", "right"),
         _Column(
-            "macro-F1 %",
+            "F1 %",
             lambda e: percent(e.macro_f1.mean),
-            lambda e: f"macro-F1 {percent(e.macro_f1.mean)} %",
+            lambda e: f"F1 {percent(e.macro_f1.mean)} %",
             "right",
         ),
         _Column("images", lambda e: whole(e.images_seen), lambda e: f"{whole(e.images_seen)} images", "right"),
-        _Column(
-            "trained", lambda e: duration(e.train_seconds), lambda e: f"trained {duration(e.train_seconds)}", "right"
-        ),
+        _Column("time", lambda e: duration(e.train_seconds), lambda e: f"trained {duration(e.train_seconds)}", "right"),
     )
 }
 
 #: Which columns go first where there is no room.
 _LEAVING = (
-    *(
-        "weights",
-        "trained",
-        "images",
-        "device",
-        "after",
-        "size",
-        "seeds",
-        "backbone",
-        "macro-F1 %",
-        "UAR %",
-        "strategy",
-    ),
+    *("weights", "time", "images", "device", "after", "size", "seeds", "backbone"),
+    *("F1 %", "UAR %", "strategy"),
 )
 
 

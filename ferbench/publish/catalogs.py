@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ferbench.publish.layout import PLAIN, Paint, aligned, total_width, wrapped
+from ferbench.publish.layout import PLAIN, Align, Paint, aligned, total_width, wrapped
 from ferbench.publish.quantities import counted, whole
 
 _INDENT = " " * 4
@@ -173,7 +173,7 @@ def check_lines(
     rows = [["", *titles]] + [[label, *(_count(split, label) for split in readable)] for label in classes]
     rows.append(["in all", *(_total(split) for split in readable)])
     if readable and total_width(rows) + len(_INDENT) <= width:
-        lines += [_INDENT + line for line in aligned(rows, ["left", *["right"] * len(readable)])]
+        lines += [_INDENT + line for line in aligned(rows, _sides(len(readable)))]
     else:
         for title, split in zip(titles, readable, strict=True):
             counts = ", ".join(f"{label} {_count(split, label)}" for label in classes)
@@ -189,6 +189,11 @@ def check_lines(
         verdict = "all counts as published" if known else "read without a fault, no counts are published for it"
         lines.append(_INDENT + paint.good(f"ok: {counted(len(splits), 'split')}, {verdict}"))
     return lines
+
+
+def _sides(columns: int) -> list[Align]:
+    numbers: list[Align] = ["right"] * columns
+    return ["left", *numbers]
 
 
 def _count(split: SplitCheck, label: str) -> str:

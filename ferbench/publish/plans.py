@@ -92,14 +92,14 @@ def work_line(work: WorkLeft, cost: PlanCost, device: str) -> str:
 
 def plan_lines(work: WorkLeft, cost: PlanCost, device: str, *, width: int = 80) -> list[str]:
     """The whole plan as lines: totals, then the stages that are left, alike ones together."""
-    alone = f"as if each cell stood alone {whole(cost.stages)}"
+    left, alone = whole(len(work.training)), f"{whole(cost.stages)} if each cell stood alone"
     totals = [
         ("cells", whole(work.cells) + (f", {whole(work.done_cells)} there already" if work.done_cells else "")),
+        ("stages", f"{whole(cost.unique_stages)}, {whole(cost.done_stages)} done, {left} to train; {alone}"),
         (
-            "stages",
-            f"{whole(cost.unique_stages)}, {whole(cost.done_stages)} done, {whole(len(work.training))} to train; {alone}",
+            "images",
+            f"{whole(cost.unique_images)}, {whole(work.images)} to train; {whole(cost.images)} if alone",
         ),
-        ("images", f"{whole(cost.unique_images)}, {whole(work.images)} to train; {whole(cost.images)} as if alone"),
         ("time", (estimate(work) if work.training else "nothing to train") + f" on {device}"),
         ("checkpoints", size(cost.checkpoint_bytes)),
         ("peak memory", size(cost.peak_memory_bytes)),
@@ -123,7 +123,7 @@ def _stage_lines(work: WorkLeft, width: int) -> list[str]:
     for stage in work.training:
         groups.setdefault((stage_label(stage, seed=False), stage.recipe.images_seen), []).append(stage)
     rows = [
-        (f"{whole(len(stages))} x", label, f"{whole(images)} images", f"{_each(stages, work.seconds)} each")
+        (f"{whole(len(stages))} x", label, f"{whole(images)} images", _each(stages, work.seconds))
         for (label, images), stages in groups.items()
     ]
     lines = aligned(rows, ("right", "left", "right", "right"))
@@ -134,4 +134,4 @@ def _stage_lines(work: WorkLeft, width: int) -> list[str]:
 
 def _each(stages: Sequence[Stage], seconds: Mapping[str, float | None]) -> str:
     known = [value for stage in stages if (value := seconds.get(stage.fingerprint)) is not None]
-    return duration(sum(known) / len(known)) if len(known) == len(stages) else "unknown"
+    return f"{duration(sum(known) / len(known))} each" if len(known) == len(stages) else "time unknown"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ferbench.publish.quantities import counted, duration, percent, size, whole
+from ferbench.publish.quantities import duration, percent, size, whole
 from ferbench.records import Run, Stage
 
 #: A log gets a line at this distance at the earliest, once a tenth of the stage has gone by ...
@@ -71,8 +71,8 @@ class LogRate:
 def figures(loss: float, images_per_second: float, stage_left: float, all_left: float | None) -> str:
     """Loss, speed and time left, of the stage and of the whole command."""
     rate = f"{images_per_second:,.0f}" if images_per_second >= 9.95 else f"{images_per_second:.1f}"
-    whole_time = "unknown" if all_left is None else duration(_calm(all_left))
-    return f"loss {loss:.3f}  {rate} images/s  left {duration(_calm(stage_left))}, in all {whole_time}"
+    whole_time = "unknown" if all_left is None else _calm(all_left)
+    return f"loss {loss:.3f}  {rate} images/s  left {_calm(stage_left)}, in all {whole_time}"
 
 
 def run_line(run: Run) -> str:
@@ -88,16 +88,14 @@ def run_line(run: Run) -> str:
 
 def summary_line(finished: Sequence[Run], failed: Sequence[Run], skipped: int, seconds: float) -> str:
     """What a command did."""
-    parts = [
-        f"{whole(len(finished))} finished",
-        f"{whole(len(failed))} failed",
-        f"{counted(skipped, 'cell')} {'was' if skipped == 1 else 'were'} there already",
-        f"wall time {duration(seconds)}",
-    ]
+    parts = [f"{whole(len(finished))} finished"]
+    parts += [f"{whole(len(failed))} failed"] if failed else []
+    parts += [f"{whole(skipped)} there already"] if skipped else []
+    parts.append(f"wall time {duration(seconds)}")
     peak = max((run.peak_memory_bytes for run in finished), default=0)
     return " · ".join([*parts, f"peak memory {size(peak)}"] if peak else parts)
 
 
-def _calm(seconds: float) -> float:
-    """Whole seconds: tenths would only flicker."""
-    return max(10.0, seconds) if seconds >= 9.5 else round(seconds)
+def _calm(seconds: float) -> str:
+    """In whole seconds: tenths would only flicker."""
+    return f"{round(seconds)} s" if seconds < 59.5 else duration(seconds)

@@ -24,6 +24,8 @@ def duration(seconds: float | None) -> str:
     """The two largest units that matter, such as `4 min 12 s`; `unknown` for None."""
     if seconds is None:
         return "unknown"
+    if seconds < 0.05:
+        return "< 0.1 s"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     left = round(seconds)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -51,16 +49,11 @@ def render_entries(entries: Sequence[Entry]) -> Rendering:
     size, channels = SOURCE_FORM if entries[0].dataset == SOURCE else FILM_FORM
     head = load_head()
     images = np.empty((len(entries), size, size, channels), np.uint8)
-
-    def render_batch(start: int) -> None:
+    for start in range(0, len(entries), ROWS):
         batch = entries[start : start + ROWS]
         grains = [random_for(entry.dataset, entry.split, entry.index, "grain") for entry in batch]
         scenes = [draw_scene(entry) for entry in batch]
         images[start : start + ROWS] = render_scenes(head, scenes, grains, size, channels)
-
-    # Threads, not processes: NumPy lets go of the interpreter lock, and no caller's main has to be importable.
-    with ThreadPoolExecutor(_core_count()) as pool:
-        list(pool.map(render_batch, range(0, len(entries), ROWS)))
     return Rendering(
         images=images,
         labels=np.array([EXPRESSIONS.index(entry.label) for entry in entries], np.int64),
@@ -76,11 +69,6 @@ def draw_scene(entry: Entry) -> Scene:
     if entry.dataset == SOURCE:
         return draw_studio_scene(_person(entry.split, entry.group), entry.expression, random)
     return draw_film_scene(_film(entry.split, entry.group), entry.expression, random)
-
-
-def _core_count() -> int:
-    # Not every system knows which cores a process may use.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @lru_cache(maxsize=16)
