@@ -54,8 +54,8 @@ class Checkpoints:
             temporary.replace(self.path(fingerprint))
         except OSError as error:
             raise CheckpointError(
-                f"checkpoint of {len(content) / 1e6:.0f} MB cannot be written to {self.folder}: {error.strerror or error}; "
-                "free room or name another folder with FERBENCH_CACHE"
+                f"checkpoint of {len(content) / 1e6:.0f} MB cannot be written to {self.folder}: "
+                f"{error.strerror or error}; free room or name another folder with FERBENCH_CACHE"
             ) from error
         finally:
             temporary.unlink(missing_ok=True)

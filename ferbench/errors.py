@@ -21,7 +21,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-
 #: Names that an error lists where none is close to the one that was asked for.
 _LISTED = 20
 

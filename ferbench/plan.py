@@ -113,7 +113,6 @@ def _resolved(cell: Cell, index: int, spec: StageSpec, precision: str) -> Recipe
         momentum=recipe.momentum if recipe.optimizer == "sgd" else _DEFAULT.momentum,
         warmup=recipe.warmup if recipe.schedule == "one-cycle" else _DEFAULT.warmup,
         label_set=label_set(recipe.label_set).name,
-        label_set=label_set(recipe.label_set).name,
     )
 
 

@@ -15,7 +15,6 @@ import pytest
 import timm
 import torch
 import torchvision
-from ferbench_plugins import alexnet, huggingface_family, timm_family, torchvision_family, vgg
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
@@ -25,6 +24,7 @@ from ferbench.components import Backbone, WeightsFile
 from ferbench.errors import PluginError, RecipeError, UnknownName, WeightsError
 from ferbench.records import Recipe
 from ferbench.weights import NetworkProbe, fit, load_initial_weights, resolve_weights
+from ferbench_plugins import alexnet, huggingface_family, timm_family, torchvision_family, vgg
 
 REAL_NAME = "mobilenet_v2-b0353104.pth"
 REAL_SHA256 = "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889"

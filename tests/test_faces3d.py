@@ -11,6 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
+from ferbench.components import Dataset, DatasetFamily
+from ferbench.errors import DatasetError, UnknownName
 from ferbench_plugins.faces3d import ferbench_register_datasets
 from ferbench_plugins.faces3d.camera import Camera
 from ferbench_plugins.faces3d.facs import (
@@ -32,10 +36,6 @@ from ferbench_plugins.faces3d.scene import draw_face
 from ferbench_plugins.faces3d.seeds import random_for
 from ferbench_plugins.faces3d.splits import COUNTS, EXPRESSIONS, FILM, SIZES, SOURCE, SPLITS, sizes_for
 from ferbench_plugins.faces3d.version import ASSET_SHA256
-from numpy.typing import NDArray
-
-from ferbench.components import Dataset, DatasetFamily
-from ferbench.errors import DatasetError, UnknownName
 
 HEAD = load_head()
 PAIR = (SOURCE, FILM)

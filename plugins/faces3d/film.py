@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from ferbench_plugins.faces3d.backdrop import Backdrop, draw_occluder, draw_shapes
 from ferbench_plugins.faces3d.camera import Camera
 from ferbench_plugins.faces3d.finish import Finish, metered
@@ -13,7 +15,6 @@ from ferbench_plugins.faces3d.lighting import Lighting, direction
 from ferbench_plugins.faces3d.person import Person, draw_person
 from ferbench_plugins.faces3d.scene import Scene, draw_face
 from ferbench_plugins.faces3d.seeds import Random
-from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from ferbench_plugins.faces3d.seeds import Random
 from numpy.typing import NDArray
+
+from ferbench_plugins.faces3d.seeds import Random
 
 Floats = NDArray[np.float32]
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
+
 from ferbench_plugins.faces3d.film import Film, draw_film, draw_film_scene
 from ferbench_plugins.faces3d.head import ROWS, load_head
 from ferbench_plugins.faces3d.person import Person, draw_person
@@ -16,7 +18,6 @@ from ferbench_plugins.faces3d.scene import Scene
 from ferbench_plugins.faces3d.seeds import random_for
 from ferbench_plugins.faces3d.splits import EXPRESSIONS, FILM, SOURCE
 from ferbench_plugins.faces3d.studio import draw_studio_scene
-from numpy.typing import NDArray
 
 #: Pixels a side, and channels.
 SOURCE_FORM = (48, 1)

@@ -9,8 +9,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from ferbench_plugins.faces3d.version import ASSET_SHA256
 from numpy.typing import NDArray
+
+from ferbench_plugins.faces3d.version import ASSET_SHA256
 
 Floats = NDArray[np.float32]
 

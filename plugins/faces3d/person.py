@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from ferbench_plugins.faces3d.head import Head
 from ferbench_plugins.faces3d.seeds import Random
-from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
+
 from ferbench_plugins.faces3d.appearance import paint, stand_off
 from ferbench_plugins.faces3d.backdrop import add_occluder, render_backdrop
 from ferbench_plugins.faces3d.finish import develop
@@ -13,7 +15,6 @@ from ferbench_plugins.faces3d.lighting import shade
 from ferbench_plugins.faces3d.rasterizer import Fragments, interpolate, rasterize
 from ferbench_plugins.faces3d.scene import Scene
 from ferbench_plugins.faces3d.seeds import Random
-from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 

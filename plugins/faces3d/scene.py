@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from ferbench_plugins.faces3d.backdrop import Backdrop, Occluder
 from ferbench_plugins.faces3d.camera import Camera
 from ferbench_plugins.faces3d.facs import blendshape_weights, draw_stray_units, draw_units
@@ -13,7 +15,6 @@ from ferbench_plugins.faces3d.finish import Finish
 from ferbench_plugins.faces3d.lighting import Lighting
 from ferbench_plugins.faces3d.person import Person
 from ferbench_plugins.faces3d.seeds import Random
-from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 

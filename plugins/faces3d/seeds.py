@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+
 from ferbench_plugins.faces3d.version import GENERATOR_VERSION
 
 #: NumPy freezes this class's streams for good (NEP 19); those of `Generator` may change with any release.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from ferbench_plugins.faces3d.backdrop import Backdrop
 from ferbench_plugins.faces3d.camera import Camera
 from ferbench_plugins.faces3d.finish import Finish, metered
