@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping
 
 from ferbench.components import Backbone
@@ -127,10 +128,16 @@ def _computed(stage: Stage, backbone: Backbone) -> Mapping[str, object]:
         "data": [[part.content, part.count] for part in stage.parts],
         "select": list(stage.select),
         "classes": list(stage.classes),
-        "recipe": as_plain(stage.recipe),
+        "recipe": _plain(stage.recipe),
         "preprocessing": PREPROCESSING_VERSION,
         "protocol": PROTOCOL_VERSION,
     }
+
+
+@functools.lru_cache(maxsize=4096)
+def _plain(recipe: Recipe) -> object:
+    # Ten thousand cells have few recipes, and taking one apart is what planning would spend its time on.
+    return as_plain(recipe)
 
 
 def _cell_plan(cell: Cell, chain: list[Stage], backbone: Backbone, inputs: PlanInputs) -> CellPlan:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ferbench.cli.completion import complete_backbones, complete_datasets, complete_strategies, complete_weights
-from ferbench.cli.session import catalog_of, listed_datasets, settings_of, short_path
+from ferbench.cli.session import catalog_of, listed_datasets, settings_of, shown_store
 from ferbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def asked(context: click.Context, axes: AxisOptions) -> Asked:
     catalog = catalog_of(context)
     chains = tuple(parse_chain(text) for text in axes.auxiliaries) or file.auxiliaries or ()
     choice = choose_data(listed_datasets(catalog), settings.data_folder, axes.targets or file.targets or (), chains)
-    data = f"Data: {choice.reason} · store {short_path(settings.store)}"
+    data = f"Data: {choice.reason} · store {shown_store(settings)}"
     return Asked(settings, catalog, _matrix(axes, file, choice), data)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ferbench.cli.completion import complete_datasets
+from ferbench.cli.entry import CommandGroup
 from ferbench.cli.options import common_options
 from ferbench.cli.session import catalog_of, paint, print_json, print_lines, settings_of, warn_of_failures, width
 from ferbench.errors import FerbenchError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ferbench.publish.catalogs import DatasetView, SplitCheck
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def datasets() -> None:
     """List datasets, find them, check copies of them."""
 
@@ -29,7 +30,7 @@ def datasets() -> None:
 @common_options
 @click.pass_context
 def list_datasets(context: click.Context, as_json: bool) -> None:
-    """List datasets with their splits and roles, and whether they are found."""
+    """List datasets with splits, roles and licence."""
     from ferbench.publish.catalogs import dataset_lines
 
     views = _views(context)
@@ -62,7 +63,10 @@ def where(context: click.Context, name: str | None, as_json: bool) -> None:
 @common_options
 @click.pass_context
 def check(context: click.Context, names: tuple[str, ...], as_json: bool) -> None:
-    """Read every split of datasets and compare their counts with the published ones; exit code 1 on a fault."""
+    """Read datasets and compare counts with published ones.
+
+    Exit code 1 if a split cannot be read or differs.
+    """
     from ferbench.data.split_cache import SplitCache
     from ferbench.publish.catalogs import check_lines
     from ferbench.records import as_plain

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ferbench.cli.options import common_options
-from ferbench.cli.session import catalog_of, paint, print_json, print_lines, settings_of, width
+from ferbench.cli.session import catalog_of, paint, print_json, print_lines, settings_of, shown_store, width
 from ferbench.errors import FerbenchError
 
 if TYPE_CHECKING:
@@ -25,7 +25,10 @@ WEIGHT_HOSTS = ("huggingface.co", "download.pytorch.org")
 @common_options
 @click.pass_context
 def doctor(context: click.Context, as_json: bool) -> None:
-    """Show versions, devices, store, data, cache and network; exit code 1 if something is broken."""
+    """Show what this machine has and what is broken.
+
+    Versions, devices, store, plugins, data, cache and network; exit code 1 if something is broken.
+    """
     from ferbench.publish.diagnosis import finding_lines
     from ferbench.records import as_plain
 
@@ -105,20 +108,20 @@ def _store(settings: Settings) -> Iterator[Finding]:
     if not store_exists(settings):
         folder = _existing(Path(settings.store).expanduser())
         writable = _is_writable(folder)
-        text = f"{settings.store}: none yet, made by the first run"
-        yield Finding(
-            "store",
-            text if writable else f"{settings.store}: cannot be made, {folder} is not writable",
-            broken=not writable,
-        )
+        place = shown_store(settings)
+        if writable:
+            yield Finding("store", f"{place}: none yet, made by the first run")
+        else:
+            yield Finding("store", f"{place}: cannot be made, {folder} cannot be written to", broken=True)
         return
     with open_store(settings.store) as store:
-        finished, failed = len(store.runs(status="finished")), len(store.runs(status="failed"))
+        rows = store.leaderboard_rows()
+        failed = sum(row.status == "failed" for row in rows)
         journal = {"wal": "write-ahead log", "delete": "rollback journal, as for a network file system"}
         parts = [
             store.location,
             *([journal.get(store.journal, store.journal)] if store.journal else []),
-            counted(finished, "finished run"),
+            counted(len(rows) - failed, "finished run"),
             *([counted(failed, "failed run")] if failed else []),
         ]
         yield Finding("store", ", ".join(parts))
@@ -170,7 +173,7 @@ def _network() -> Iterator[Finding]:
 
 
 def _existing(path: Path) -> Path:
-    """The path itself, or the nearest folder above it that is there."""
+    """The path itself, or the nearest one above it that is there."""
     return next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
 
 
@@ -179,7 +182,7 @@ def _is_writable(folder: Path) -> bool:
     import tempfile
 
     try:
-        with tempfile.TemporaryFile(dir=folder if folder.is_dir() else folder.parent):
+        with tempfile.TemporaryFile(dir=folder):
             return True
     except OSError:
         return False

@@ -19,7 +19,22 @@ from ferbench.version import VERSION
 INTERRUPTED = 130
 
 
-class RootGroup(click.Group):
+class CommandGroup(click.Group):
+    """A group that suggests a command for a misspelt one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not (name.startswith("-") or ctx.resilient_parsing):
+            close = difflib.get_close_matches(name, self.commands, n=3)
+            known = ", ".join(self.list_commands(ctx))
+            advice = f"did you mean {' or '.join(close)}?" if close else f"there are: {known}"
+            raise click.UsageError(f"no command {name!r}: {advice}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+class RootGroup(CommandGroup):
     """Ends every command in the same way: 0, or one line and 1 (failure), 2 (usage) or 130 (stopped)."""
 
     def main(
@@ -36,6 +51,9 @@ class RootGroup(click.Group):
             code = super().main(arguments, prog_name, complete_var, standalone_mode=False, **extra)
         except click.Abort:
             code = _end("stopped: the same command goes on from here", INTERRUPTED, None)
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            code = error.exit_code
         except click.ClickException as error:
             code = _end(f"error: {_with_help(error)}", error.exit_code, error if debug else None)
         except FerbenchError as error:
@@ -52,17 +70,6 @@ class RootGroup(click.Group):
         if os.environ.get("NO_COLOR"):
             extra.setdefault("color", False)
         return super().make_context(info_name, args, parent, **extra)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = args[0]
-        if self.get_command(ctx, name) is None and not name.startswith("-"):
-            close = difflib.get_close_matches(name, self.commands, n=3)
-            known = ", ".join(self.list_commands(ctx))
-            advice = f"did you mean {' or '.join(close)}?" if close else f"there are: {known}"
-            raise click.UsageError(f"no command {name!r}: {advice}", ctx)
-        return super().resolve_command(ctx, args)
 
 
 def _end(line: str, code: int, error: BaseException | None) -> int:

@@ -14,7 +14,7 @@ from ferbench.cli.session import (
     print_lines,
     reading_store,
     settings_of,
-    short_path,
+    shown_store,
     store_exists,
     width,
 )
@@ -47,8 +47,7 @@ def leaderboard(context: click.Context, target: str | None, as_json: bool) -> No
         print_json(boards_json(tables))
     elif not rows:
         click.echo(
-            f"no results in {short_path(settings.store)} yet: start with "
-            "`ferbench run --strategy cascade --backbone vgg16`"
+            f"no results in {shown_store(settings)} yet: start with `ferbench run --strategy cascade --backbone vgg16`"
         )
     else:
         show_boards(tables)

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 @common_options
 @click.pass_context
 def plan(context: click.Context, axes: AxisOptions, force: bool, calibrate: bool, as_json: bool) -> None:
-    """Show cells, stages, images and time of a matrix, and train nothing."""
+    """Show what a matrix would train, and train nothing.
+
+    Cells, stages, images and time; what is unknown is said to be.
+    """
     show_plan(context, axes, force=force, calibrate=calibrate, as_json=as_json)
 
 

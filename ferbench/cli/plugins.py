@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 @common_options
 @click.pass_context
 def plugins(context: click.Context, as_json: bool) -> None:
-    """List plugins with their backbones, datasets and strategies; broken ones with the reason."""
+    """List plugins and what they provide.
+
+    Broken ones are listed with the reason.
+    """
     from ferbench.publish.catalogs import plugin_lines
     from ferbench.records import as_plain
 

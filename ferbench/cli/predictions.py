@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 @common_options
 @click.pass_context
 def predictions(context: click.Context, row: str, as_csv: bool, split: str) -> None:
-    """Show recall, precision and confusion of ROW, or its predictions as CSV."""
+    """Show recall and confusion of ROW, or CSV.
+
+    ROW is the first digits of a row's name on the leaderboard.
+    """
     settings = settings_of(context)
     with reading_store(settings) as store:
         found = store.run_predictions(row)

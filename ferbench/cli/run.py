@@ -37,10 +37,10 @@ ASK_FROM_SECONDS = 30 * 60
 @common_options
 @click.pass_context
 def run(context: click.Context, axes: AxisOptions, force: bool, yes: bool, dry_run: bool, as_json: bool) -> None:
-    """Train and score every cell of a matrix, and show the leaderboard.
+    """Train and score every cell of a matrix.
 
     Every option that may be given several times is an axis; all combinations are run. What is finished already is not
-    run again, and a command that was stopped goes on from where it was.
+    run again, and a command that was stopped goes on from where it was. The leaderboard is shown at the end.
 
     \b
     ferbench run --strategy cascade --backbone vgg16

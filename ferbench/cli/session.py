@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -78,12 +79,12 @@ def store_exists(settings: Settings) -> bool:
     return "://" in settings.store or Path(settings.store).expanduser().exists()
 
 
-def short_path(location: str) -> str:
-    """A path below the working folder without the folder."""
-    try:
-        return str(Path(location).relative_to(Path.cwd()))
-    except ValueError:
-        return location
+def shown_store(settings: Settings) -> str:
+    """Where the store is: a path from the working folder on, or a URL without its password."""
+    if "://" in settings.store:
+        return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", settings.store)
+    path = Path(settings.store).expanduser().absolute()
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def warn(line: str) -> None:

@@ -140,13 +140,15 @@ class SplitCache:
             raise DatasetError(f"{where}: an id stands twice: a fault of the plugin")
         images: Sequence[NDArray[np.uint8]]
         if isinstance(samples.images, np.ndarray):
-            if samples.images.dtype != np.uint8 or samples.images.ndim != 4:
-                raise DatasetError(f"{where}: images must be uint8 [n, H, W, C]: a fault of the plugin")
+            if samples.images.dtype != np.uint8 or samples.images.ndim != 4 or samples.images.shape[3] not in (1, 3):
+                raise DatasetError(f"{where}: images must be uint8 [n, H, W, 1 or 3]: a fault of the plugin")
             images = list(samples.images)
         else:
             images = decode(samples.images)
         names = None
         if samples.labels is not None:
+            if samples.labels.ndim != 1 or samples.labels.dtype.kind not in "iu":
+                raise DatasetError(f"{where}: labels must be whole numbers [n]: a fault of the plugin")
             labels = samples.labels.tolist()
             if labels and not 0 <= min(labels) <= max(labels) < len(dataset.classes):
                 raise DatasetError(f"{where}: a label lies outside its {len(dataset.classes)} classes")

@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ferbench.publish.layout import PLAIN, Align, Paint, aligned, total_width, wrapped
+from ferbench.publish.layout import GAP, PLAIN, Align, Paint, aligned, wrapped, wrapped_facts
 from ferbench.publish.quantities import counted, duration, percent, whole
 from ferbench.records import Board, Entry, Interval
 
 #: Lines under an entry begin below its row, not below its rank.
 _INDENT = " " * 4
+
+#: What stands for a constant answer where rows have their digits.
+_MAJORITY = "majority"
 
 #: A table narrower than this would be a heap of lines.
 _NARROWEST = 40
@@ -72,7 +75,7 @@ _COLUMNS = {
         _Column("seeds", lambda e: str(len(e.seeds)), lambda e: counted(len(e.seeds), "seed"), "right"),
         _Column("accuracy %", lambda e: percent(e.accuracy.mean), lambda e: "", "right"),
         _Column("±", lambda e: "" if e.accuracy.sd is None else percent(e.accuracy.sd), lambda e: "", "right"),
-        _Column("95 % interval", lambda e: _ends(e.accuracy), lambda e: ""),
+        _Column("95 % interval", lambda e: _ends(e.accuracy), lambda e: f"95 % interval {_ends(e.accuracy)}"),
         _Column("UAR %", lambda e: percent(e.uar.mean), lambda e: f"UAR {percent(e.uar.mean)} %", "right"),
         _Column(
             "F1 %",
@@ -88,11 +91,11 @@ _COLUMNS = {
 #: Which columns go first where there is no room.
 _LEAVING = (
     *("weights", "time", "images", "device", "after", "size", "seeds", "backbone"),
-    *("F1 %", "UAR %", "strategy"),
+    *("F1 %", "UAR %", "strategy", "95 % interval"),
 )
 
 
-def board_title(board: Board) -> str:
+def board_facts(board: Board) -> list[str]:
     """What is measured: target, split, n, label set, protocol, majority line, and whether the data is synthetic."""
     parts = [
         f"{board.target} {board.split}",
@@ -105,7 +108,7 @@ def board_title(board: Board) -> str:
         parts.append(f"{whole(board.excluded)} outside the label set")
     if board.synthetic:
         parts.append("synthetic")
-    return " · ".join(parts)
+    return parts
 
 
 def board_lines(
@@ -113,10 +116,9 @@ def board_lines(
 ) -> list[str]:
     """A board as lines of at most `width` characters, colours not counted. Nothing is cut off."""
     width = max(width, _NARROWEST)
-    lines = [paint.bold(line) for line in wrapped(board_title(board), width, hanging=_INDENT)]
+    lines = [paint.bold(line) for line in wrapped_facts(board_facts(board), width, hanging=_INDENT)]
     shared = _shared_notes(entries)
-    if shared:
-        lines += wrapped(f"all rows: {'; '.join(shared)}", width, hanging=_INDENT)
+    lines += wrapped_facts(_noted("all rows: ", shared), width, hanging=_INDENT, between=";")
     columns, moved = _fitted(entries, width)
     table = [[column.title for column in columns], *([column.cell(entry) for column in columns] for entry in entries)]
     place = sum(entry.accuracy.mean > board.majority for entry in entries)
@@ -129,11 +131,11 @@ def board_lines(
             continue
         entry = entries[index - (index > place)]
         lines.append(line)
-        details = " · ".join(words for column in moved if (words := column.words(entry)))
-        lines += [paint.dim(detail) for detail in wrapped(details, width, _INDENT)]
+        facts = [words for column in moved if (words := column.words(entry))]
+        lines += [paint.dim(detail) for detail in wrapped_facts(facts, width, _INDENT)]
         notes = [note for note in entry.notes if note not in shared]
-        if notes:
-            lines += [paint.warning(note) for note in wrapped(f"! {'; '.join(notes)}", width, _INDENT, _INDENT + "  ")]
+        text = wrapped_facts(_noted("! ", notes), width, _INDENT, _INDENT + "  ", between=";")
+        lines += [paint.warning(line) for line in text]
     lines += failure_lines(failed, width=width, paint=paint)
     return lines
 
@@ -149,6 +151,10 @@ def failure_lines(failed: Sequence[Failure], *, width: int = 80, paint: Paint = 
     return lines
 
 
+def _noted(before: str, notes: Sequence[str]) -> list[str]:
+    return [before + notes[0], *notes[1:]] if notes else []
+
+
 def _shared_notes(entries: Sequence[Entry]) -> list[str]:
     """Notes that all of several entries have, to be said once."""
     if len(entries) < 2:
@@ -162,17 +168,30 @@ def _fitted(entries: Sequence[Entry], width: int) -> tuple[list[_Column], list[_
         *(["±"] if all(entry.accuracy.sd is None for entry in entries) else []),
         *(["after"] if not any(entry.auxiliaries for entry in entries) else []),
     }
-    gone = set(empty)
-    for leaving in (None, *_LEAVING):
-        if leaving is not None:
-            gone.add(leaving)
-        kept = [column for column in _COLUMNS.values() if column.title not in gone]
-        rows = [[column.title for column in kept], *([column.cell(entry) for column in kept] for entry in entries)]
-        if total_width(rows) <= width:
+    needed = {
+        column.title: max(len(column.title), *(len(column.cell(entry)) for entry in entries), 0)
+        for column in _COLUMNS.values()
+    }
+    needed["row"] = max(needed["row"], len(_MAJORITY))
+    gone = [*empty]
+
+    def fits() -> bool:
+        kept = [size for title, size in needed.items() if title not in gone]
+        return sum(kept) + len(GAP) * (len(kept) - 1) <= width
+
+    for leaving in _LEAVING:
+        if fits():
             break
-    return kept, [column for column in _COLUMNS.values() if column.title in gone - empty]
+        gone.append(leaving)
+    # One long name may have driven others out that have room without it.
+    for title in reversed(gone[len(empty) : -1]):
+        gone.remove(title)
+        if not fits():
+            gone.append(title)
+    kept = [column for column in _COLUMNS.values() if column.title not in gone]
+    return kept, [column for column in _COLUMNS.values() if column.title in gone and column.title not in empty]
 
 
 def _majority_cells(columns: Sequence[_Column], board: Board) -> list[str]:
-    cells = {"row": "majority", "accuracy %": percent(board.majority)}
+    cells = {"row": _MAJORITY, "accuracy %": percent(board.majority)}
     return [cells.get(column.title, "") for column in columns]

@@ -98,15 +98,15 @@ def dataset_lines(datasets: Sequence[DatasetView], *, width: int = 80, paint: Pa
         [_name(each), each.state, each.default_for or "–", _splits(each) or "–", each.licence or "–"]
         for each in datasets
     ]
-    if total_width([head, *rows]) <= width:
-        text = aligned([head, *rows])
-        return [paint.bold(text[0]), *text[1:]]
-    text = aligned([head[:3], *(row[:3] for row in rows)])
+    # Splits and licence go below where they are too long to be columns.
+    columns = next((n for n in (5, 4) if total_width([head[:n], *(row[:n] for row in rows)]) <= width), 3)
+    text = aligned([head[:columns], *(row[:columns] for row in rows)])
     lines = [paint.bold(text[0])]
     for line, each in zip(text[1:], datasets, strict=True):
         lines.append(line)
-        for detail in (_splits(each), each.licence and f"licence: {each.licence}", each.summary, each.problem or ""):
-            lines += [paint.dim(part) for part in wrapped(detail, width, _INDENT, _INDENT + "  ")] if detail else []
+        below = [_splits(each), each.licence and f"licence: {each.licence}"][columns - 3 :]
+        for detail in filter(None, (*below, each.summary, each.problem)):
+            lines += [paint.dim(part) for part in wrapped(detail, width, _INDENT, _INDENT + "  ")]
     return lines
 
 

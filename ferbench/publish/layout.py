@@ -65,6 +65,21 @@ def aligned(rows: Sequence[Sequence[str]], alignment: Sequence[Align] = ()) -> l
     return lines
 
 
+def wrapped_facts(
+    facts: Sequence[str], width: int, indent: str = "", hanging: str | None = None, between: str = " ·"
+) -> list[str]:
+    """Facts in a row, with line ends between them; one that is longer than a line is wrapped by itself."""
+    rest = indent if hanging is None else hanging
+    lines: list[str] = []
+    for number, fact in enumerate(facts):
+        text = fact + (between if number < len(facts) - 1 else "")
+        if lines and len(lines[-1]) + 1 + len(text) <= width:
+            lines[-1] += f" {text}"
+        else:
+            lines += wrapped(text, width, rest if lines else indent, rest)
+    return lines
+
+
 def wrapped(text: str, width: int, indent: str = "", hanging: str | None = None) -> list[str]:
     """A paragraph's lines; words that are longer than a line are broken, nothing is left out."""
     return textwrap.wrap(

@@ -66,6 +66,8 @@ def stage_label(stage: Stage, *, seed: bool = True) -> str:
 
 def estimate(work: WorkLeft) -> str:
     """The time in words; what is unknown is said to be."""
+    if not work.unknown and work.known_seconds < 1:
+        return "under 1 s"
     if not work.unknown:
         return f"about {duration(work.known_seconds)}"
     if work.unknown == len(work.training):
@@ -93,6 +95,7 @@ def work_line(work: WorkLeft, cost: PlanCost, device: str) -> str:
 def plan_lines(work: WorkLeft, cost: PlanCost, device: str, *, width: int = 80) -> list[str]:
     """The whole plan as lines: totals, then the stages that are left, alike ones together."""
     left, alone = whole(len(work.training)), f"{whole(cost.stages)} if each cell stood alone"
+    time = estimate(work).removeprefix("time ") if work.training else "nothing to train"
     totals = [
         ("cells", whole(work.cells) + (f", {whole(work.done_cells)} there already" if work.done_cells else "")),
         ("stages", f"{whole(cost.unique_stages)}, {whole(cost.done_stages)} done, {left} to train; {alone}"),
@@ -100,7 +103,7 @@ def plan_lines(work: WorkLeft, cost: PlanCost, device: str, *, width: int = 80) 
             "images",
             f"{whole(cost.unique_images)}, {whole(work.images)} to train; {whole(cost.images)} if alone",
         ),
-        ("time", (estimate(work) if work.training else "nothing to train") + f" on {device}"),
+        ("time", f"{time}, on {device}"),
         ("checkpoints", size(cost.checkpoint_bytes)),
         ("peak memory", size(cost.peak_memory_bytes)),
     ]
