@@ -111,7 +111,9 @@ def test_bf16_is_for_cuda_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert automatic_precision("cpu") == automatic_precision("mps") == "fp32"
 
 
-def test_the_commit_is_gits_with_a_mark_where_files_were_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commit_is_gits_with_a_mark_where_files_were_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkout = tmp_path / "checkout"
     (checkout / "ferbench").mkdir(parents=True)
     monkeypatch.setattr(environment, "__file__", str(checkout / "ferbench" / "environment.py"))
@@ -124,7 +126,9 @@ def test_the_commit_is_gits_with_a_mark_where_files_were_changed(tmp_path: Path,
 
     def git(*arguments: str) -> str:
         name = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
-        done = subprocess.run(["git", "-C", str(checkout), *name, *arguments], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["git", "-C", str(checkout), *name, *arguments], capture_output=True, text=True, check=True
+        )
         return done.stdout.strip()
 
     git("init", "-q")

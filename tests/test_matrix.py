@@ -144,9 +144,7 @@ def test_a_file_and_flags_give_equal_cells(tmp_path: Path) -> None:
     )
     assert unrolled(as_matrix(file), catalog()) == flags
     assert len(flags) == 3 * 2 * 2
-    assert {cell.stage_changes for cell in flags} == {
-        (StageChange(1, "augment", "flip"), StageChange(2, "lr", 0.001))
-    }
+    assert {cell.stage_changes for cell in flags} == {(StageChange(1, "augment", "flip"), StageChange(2, "lr", 0.001))}
 
 
 def test_what_a_file_leaves_out_is_left_to_flags(tmp_path: Path) -> None:
@@ -208,7 +206,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["lr", "grey", "x"]), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["lr", "grey", "x"]), inner, max_size=2)
+    ),
     max_leaves=5,
 )
 
@@ -240,10 +240,12 @@ def test_every_combination_of_the_axes_is_there_once_and_in_order() -> None:
         weights=("random", "auto"),
         seeds=(0, 1, 0),
     )
-    expected = itertools.product(("random", "auto"), ("cascade", "single-stage"), ("big", "other"), (0.1, 0.2), (4, 8), (0, 1))
-    assert [
-        (c.weights, c.strategy, c.auxiliaries[0], c.recipe.lr, c.recipe.batch_size, c.seed) for c in found
-    ] == list(expected)
+    expected = itertools.product(
+        ("random", "auto"), ("cascade", "single-stage"), ("big", "other"), (0.1, 0.2), (4, 8), (0, 1)
+    )
+    assert [(c.weights, c.strategy, c.auxiliaries[0], c.recipe.lr, c.recipe.batch_size, c.seed) for c in found] == list(
+        expected
+    )
 
 
 def test_strategies_without_use_for_auxiliaries_give_one_cell() -> None:

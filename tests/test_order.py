@@ -54,6 +54,12 @@ def test_balanced_batches_are_as_even_as_they_can_be() -> None:
         assert shares.sum() == 32 and set(shares.tolist()) == {10, 11}
 
 
+def test_two_datasets_of_one_size_are_not_permuted_alike() -> None:
+    pairs = drawn(BatchOrder([40, 40], "balanced", 80, seed=0, stage_index=0), 1)
+    first, second = ([sample for d, sample in pairs if d == dataset] for dataset in (0, 1))
+    assert sorted(first) == sorted(second) and first != second
+
+
 @given(steps=st.permutations(range(12)), mixing=st.sampled_from(["raw", "balanced"]))
 @settings(max_examples=30, deadline=None)
 def test_a_step_is_the_same_in_whatever_order_steps_are_asked_for(steps: list[int], mixing: str) -> None:

@@ -68,7 +68,11 @@ def inputs(**changes: object) -> PlanInputs:
 
 
 def planned(
-    *strategies: str, world: PlanInputs | None = None, sets: tuple[str, ...] = (), components: object = None, **axes: object
+    *strategies: str,
+    world: PlanInputs | None = None,
+    sets: tuple[str, ...] = (),
+    components: object = None,
+    **axes: object,
 ) -> Plan:
     values: dict[str, object] = {
         "backbones": ("tiny",),
@@ -180,7 +184,9 @@ def test_the_order_of_cells_does_not_matter() -> None:
 
 
 def test_another_process_computes_the_same_fingerprints() -> None:
-    code = "from test_plan import planned, only; print(' '.join(only(planned('cascade')).stages), only(planned('cascade')).key)"
+    code = (
+        "from test_plan import planned, only; cell = only(planned('cascade'))\nprint(' '.join(cell.stages), cell.key)"
+    )
     folder = str(Path(__file__).parent)
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -88,7 +88,11 @@ def pixels(samples: LabelledImages) -> set[bytes]:
 def test_each_role_is_the_split_that_the_dataset_names(read: Read) -> None:
     roles = read(dataset())
     found = [getattr(roles, role)("faces") for role in ("train", "select", "report")]
-    assert [(each.splits, each.count, each.excluded) for each in found] == [("tr", 140, 0), ("va", 35, 0), ("te", 70, 0)]
+    assert [(each.splits, each.count, each.excluded) for each in found] == [
+        ("tr", 140, 0),
+        ("va", 35, 0),
+        ("te", 70, 0),
+    ]
     train, select, report = map(pixels, found)
     assert not train & select and not train & report and not select & report
 
@@ -217,7 +221,9 @@ def test_train_and_select_together_are_one_training_set_of_both(read: Read) -> N
     assert held.train("faces:tr").content == whole.content
 
 
-@pytest.mark.parametrize(("roles", "reference"), [(FULL, "faces:train+select"), (HELD, "faces:tr"), (FULL, "faces:tr+va")])
+@pytest.mark.parametrize(
+    ("roles", "reference"), [(FULL, "faces:train+select"), (HELD, "faces:tr"), (FULL, "faces:tr+va")]
+)
 def test_select_is_gone_where_it_is_trained_on(read: Read, roles: dict[str, str], reference: str) -> None:
     reader = read(dataset(roles=roles))
     reader.train(reference)

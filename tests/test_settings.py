@@ -19,7 +19,11 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def value(settings: Settings, key: str) -> str:
-    return str({"store": settings.store, "data": settings.data_folder, "cache": settings.cache_folder}.get(key, settings.device))
+    return str(
+        {"store": settings.store, "data": settings.data_folder, "cache": settings.cache_folder}.get(
+            key, settings.device
+        )
+    )
 
 
 @pytest.mark.parametrize("key", VARIABLES)

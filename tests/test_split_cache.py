@@ -180,7 +180,10 @@ print(int(np.asarray(stored.images(np.arange(300))).sum()))
 def test_two_processes_may_read_one_split_at_once(tmp_path: Path) -> None:
     both = [
         subprocess.Popen(
-            [sys.executable, "-c", PROCESS, str(tmp_path), name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", PROCESS, str(tmp_path), name],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for name in "ab"
     ]

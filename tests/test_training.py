@@ -95,7 +95,9 @@ def test_one_step_of_the_head_is_the_one_done_by_hand(smoothing: float, imbalanc
     head = module[3]
     weight, bias = (p.detach().double().numpy().copy() for p in (head.weight, head.bias))
     features = torch.tanh(module[1](images.flatten(1))).detach().double().numpy()
-    recipe = dataclasses.replace(BASE, label_smoothing=smoothing, imbalance=imbalance, trainable="head", weight_decay=0.01)
+    recipe = dataclasses.replace(
+        BASE, label_smoothing=smoothing, imbalance=imbalance, trainable="head", weight_decay=0.01
+    )
     run(module, recipe, [(images, labels)], classifier="3", class_counts=counts)
 
     targets = np.full((8, 7), smoothing / 7)

@@ -1,0 +1,245 @@
+"""One stage from start to end, without engine or store."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny import CLASSES, bar_dataset, tiny_backbone
+from torch import nn
+
+from ferbench.checkpoints import Checkpoints
+from ferbench.components import Backbone, Dataset
+from ferbench.data.roles import RoleReader
+from ferbench.errors import CheckpointError, DatasetError, PluginError, TrainingError, WeightsError
+from ferbench.records import RANDOM_WEIGHTS, InitialWeights, Recipe, Stage, StageResult, TrainingPart
+from ferbench.weights import file_sha256
+from ferbench.worker import Evaluation, StageOutcome, StageTask, Workbench, built, evaluated, run_stage
+
+RECIPE = Recipe(images_seen=64, batch_size=8, image_size=12, augment="standard", lr=0.05, precision="fp32")
+REPORT = (Evaluation("small", "report"),)
+
+
+def stage(name: str = "a" * 64, **changes: object) -> Stage:
+    base = Stage(
+        fingerprint=name,
+        index=0,
+        backbone="tiny",
+        weights=RANDOM_WEIGHTS,
+        parts=(TrainingPart("big", "tr", "", 56),),
+        classes=CLASSES,
+        recipe=RECIPE,
+        seed=0,
+        parent=None,
+    )
+    return dataclasses.replace(base, **changes)  # type: ignore[arg-type]
+
+
+@dataclasses.dataclass
+class Hand:
+    """A workbench with the components it knows."""
+
+    folder: Path
+    backbones: dict[str, Backbone]
+    datasets: dict[str, Dataset]
+
+    def __post_init__(self) -> None:
+        roles = RoleReader(self.datasets.__getitem__, self.folder / "data", self.folder / "cache")
+        self.checkpoints = Checkpoints(self.folder / "cache")
+        self.bench = Workbench(self.backbones.__getitem__, roles, self.checkpoints, "cpu")
+
+    def run(
+        self,
+        what: Stage,
+        references: tuple[str, ...] = ("big",),
+        evaluations: tuple[Evaluation, ...] = REPORT,
+        parent: StageResult | None = None,
+        trained: StageResult | None = None,
+    ) -> StageOutcome:
+        task = StageTask(what, references, "basic7", evaluations, trained)
+        return run_stage(task, self.bench, lambda progress: None, lambda epoch: None, parent)
+
+    def state(self, what: Stage) -> dict[str, torch.Tensor]:
+        return self.checkpoints.load(what.fingerprint)
+
+
+@pytest.fixture
+def hand(tmp_path: Path) -> Hand:
+    datasets = [bar_dataset("big", 1), bar_dataset("small", 2, groups=True)]
+    return Hand(tmp_path, {"tiny": tiny_backbone()}, {dataset.name: dataset for dataset in datasets})
+
+
+def head_of(state: dict[str, torch.Tensor]) -> torch.Tensor:
+    return state["6.weight"]
+
+
+def test_a_stage_leaves_a_checkpoint_a_result_and_predictions(hand: Hand) -> None:
+    outcome = hand.run(stage(), evaluations=(Evaluation("small", "select"), Evaluation("small", "report")))
+    result = outcome.result
+    assert (result.fingerprint, result.images_seen, result.device) == ("a" * 64, 64, "cpu")
+    assert result.checkpoint_sha256 == file_sha256(hand.checkpoints.path("a" * 64))
+    assert result.parameters == sum(p.numel() for p in tiny_backbone().build(7, 12).parameters())
+    assert result.peak_memory_bytes > 1e6 and result.train_seconds > 0 and result.absent_classes == ()
+    assert result.images_per_second == pytest.approx(64 / result.train_seconds)
+    for (content, predictions), role in zip(outcome.predictions, ("select", "report"), strict=True):
+        samples = evaluated(hand.bench.roles, Evaluation("small", role), "basic7")  # type: ignore[arg-type]
+        assert content == samples.content
+        assert (predictions.dataset, predictions.split) == ("small", samples.splits)
+        assert (predictions.ids, predictions.groups) == (samples.ids, samples.groups)
+        np.testing.assert_array_equal(predictions.labels, samples.labels)
+        assert predictions.probabilities.shape == (samples.count, 7)
+        np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+def test_the_same_stage_twice_is_the_same_file(hand: Hand, tmp_path: Path) -> None:
+    first = hand.run(stage())
+    torch.manual_seed(4321)
+    other = Hand(tmp_path / "other", hand.backbones, hand.datasets).run(stage())
+    assert first.result.checkpoint_sha256 == other.result.checkpoint_sha256
+    for (_, one), (_, two) in zip(first.predictions, other.predictions, strict=True):
+        np.testing.assert_array_equal(one.probabilities, two.probabilities)
+    assert hand.run(stage(seed=1)).result.checkpoint_sha256 != first.result.checkpoint_sha256
+
+
+def test_predicting_again_from_the_checkpoint_gives_the_same_bits(hand: Hand) -> None:
+    first = hand.run(stage())
+    again = hand.run(stage(), trained=first.result)
+    assert again.result is first.result
+    np.testing.assert_array_equal(again.predictions[0][1].probabilities, first.predictions[0][1].probabilities)
+
+
+def test_a_checkpoint_that_is_not_the_stored_one_is_refused(hand: Hand) -> None:
+    first = hand.run(stage())
+    hand.checkpoints.save("a" * 64, tiny_backbone().build(7, 12))
+    with pytest.raises(CheckpointError, match="not the file that was stored"):
+        hand.run(stage(), trained=first.result)
+    child = stage("b" * 64, index=1, parent="a" * 64)
+    with pytest.raises(CheckpointError, match="not the file that was stored"):
+        hand.run(child, ("small",), parent=first.result)
+
+
+# --- where a stage starts ---------------------------------------------------------------------------------------------
+
+
+def frozen(**changes: object) -> Recipe:
+    """A recipe that moves nothing at all: what comes out is what it started from."""
+    return dataclasses.replace(RECIPE, trainable="head", lr=0.0, weight_decay=0.0, images_seen=8, **changes)  # type: ignore[arg-type]
+
+
+def test_a_child_goes_on_from_its_parent_and_keeps_the_head(hand: Hand) -> None:
+    first = hand.run(stage())
+    child = stage("b" * 64, index=1, parent="a" * 64, recipe=frozen())
+    hand.run(child, ("small",), parent=first.result)
+    before, after = hand.state(stage()), hand.state(child)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_new_head_is_drawn_anew_and_the_body_stays(hand: Hand) -> None:
+    first = hand.run(stage())
+    child = stage("b" * 64, index=1, parent="a" * 64, recipe=frozen(head="new"))
+    hand.run(child, ("small",), parent=first.result)
+    before, after = hand.state(stage()), hand.state(child)
+    for name in before:
+        assert torch.equal(before[name], after[name]) == (not name.startswith("6.")), name
+    # Neither the head that the chain started with, nor another one the next time.
+    assert not torch.equal(
+        head_of(after), head_of(dict(built(tiny_backbone(), stage(), "initialisation").state_dict()))
+    )
+    hand.run(dataclasses.replace(child, fingerprint="c" * 64), ("small",), parent=first.result)
+    assert hand.checkpoints.load("c" * 64).keys() == after.keys()
+    assert torch.equal(head_of(hand.checkpoints.load("c" * 64)), head_of(after))
+
+
+def test_all_chains_of_a_seed_start_from_the_same_head(hand: Hand, tmp_path: Path) -> None:
+    pretrained = tiny_backbone().build(1000, 12)
+    path = tmp_path / "weights.safetensors"
+    save_file(pretrained.state_dict(), path)
+    weights = InitialWeights(file_sha256(path), "a file", str(path))
+    random, loaded = stage(recipe=frozen()), stage("b" * 64, weights=weights, recipe=frozen())
+    hand.run(random)
+    hand.run(loaded)
+    assert torch.equal(head_of(hand.state(random)), head_of(hand.state(loaded)))
+    assert torch.equal(hand.state(loaded)["0.weight"], pretrained.state_dict()["0.weight"])
+    other = stage("c" * 64, seed=1, recipe=frozen())
+    hand.run(other)
+    assert not torch.equal(head_of(hand.state(other)), head_of(hand.state(random)))
+
+
+def test_a_module_depends_on_seed_purpose_and_stage_alone() -> None:
+    def head(seed: int = 0, purpose: str = "initialisation", index: int = 0) -> torch.Tensor:
+        return head_of(dict(built(tiny_backbone(), stage(seed=seed), purpose, index).state_dict()))
+
+    torch.manual_seed(1)
+    first = head()
+    torch.manual_seed(2)
+    assert torch.equal(first, head())
+    for other in (head(seed=1), head(purpose="head"), head(index=1)):
+        assert not torch.equal(first, other)
+
+
+# --- policies and failures --------------------------------------------------------------------------------------------
+
+
+def test_best_on_select_looks_at_the_datasets_that_are_trained_on(hand: Hand) -> None:
+    recipe = dataclasses.replace(RECIPE, checkpoint="best-on-select", images_seen=560, lr=0.3)
+    mixed = stage(recipe=recipe, parts=(TrainingPart("big", "tr", "", 56), TrainingPart("small", "tr", "", 56)))
+    wanted = (Evaluation("big", "select"), Evaluation("small", "select"))
+    outcome = hand.run(mixed, ("big", "small"), wanted)
+    hits = sum(int((p.probabilities.argmax(axis=1) == p.labels).sum()) for _, p in outcome.predictions)
+    # 21 select samples of each; an epoch is a pass over both.
+    best = max(epoch.select_accuracy or 0 for epoch in outcome.result.history)
+    assert len(outcome.result.history) == 5 and hits / 42 == pytest.approx(best)
+
+
+def test_classes_without_training_samples_are_named(hand: Hand) -> None:
+    few = bar_dataset("few", 5, counts=(5, 21, 35))
+    hand.datasets["few"] = few
+    assert hand.run(stage(), ("few",)).result.absent_classes == ("surprise", "neutral")
+
+
+def test_data_whose_labels_are_withheld_cannot_be_trained_on(hand: Hand) -> None:
+    secret = bar_dataset("secret", 6)
+    load = secret.load
+    hand.datasets["secret"] = dataclasses.replace(
+        secret, load=lambda split, root: dataclasses.replace(load(split, root), labels=None)
+    )
+    with pytest.raises(DatasetError, match="dataset 'secret': the labels of tr are withheld"):
+        hand.run(stage(), ("secret",))
+    # But it can be predicted.
+    outcome = hand.run(stage(), evaluations=(Evaluation("secret", "report"),))
+    assert outcome.predictions[0][1].labels is None
+
+
+def test_a_head_that_is_not_there_is_the_plugins_fault(hand: Hand) -> None:
+    hand.backbones["odd"] = dataclasses.replace(tiny_backbone("odd"), classifier="fc")
+    with pytest.raises(PluginError, match="backbone 'odd' names a head 'fc' that it lacks"):
+        hand.run(stage(backbone="odd"))
+
+
+def test_weights_of_another_network_are_refused(hand: Hand, tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    save_file(nn.Linear(3, 3).state_dict(), path)
+    with pytest.raises(WeightsError, match="do not fit"):
+        hand.run(stage(weights=InitialWeights(file_sha256(path), "a file", str(path))))
+
+
+def test_a_last_step_that_ruins_the_weights_is_a_failure_and_not_a_row(hand: Hand) -> None:
+    # Four steps: the last loss is finite, and only what is predicted afterwards shows it.
+    ruin = dataclasses.replace(RECIPE, images_seen=32, lr=1000.0, weight_decay=1000.0, schedule="constant")
+    with pytest.raises(TrainingError, match="answers with NaN: try a smaller --set lr"):
+        hand.run(stage(recipe=ruin))
+
+
+def test_placed_images_are_kept_by_content_size_and_colour(hand: Hand) -> None:
+    samples = hand.bench.roles.train("big")
+    first = hand.bench.placed(samples, 12, False)
+    assert hand.bench.placed(samples, 12, False) is first
+    assert hand.bench.placed(samples, 12, True) is not first and hand.bench.placed(samples, 10, False) is not first
+    for size in range(4, 12):
+        hand.bench.placed(samples, size, False)
+    # The least recently used went; what is asked for again is made again.
+    assert len(hand.bench._placed) == 8 and hand.bench.placed(samples, 12, False) is not first
