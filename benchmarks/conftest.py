@@ -13,7 +13,7 @@ _RATIOS: list[tuple[str, str, float, float, float]] = []
 
 @pytest.fixture
 def against(benchmark, request: pytest.FixtureRequest) -> Callable[..., float]:  # type: ignore[no-untyped-def]
-    """`against(ours, peer, rounds)` times both in turn and gives the median of peer's time over ours (above 1: faster)."""
+    """`against(ours, peer, rounds)` times both in turn: the median of peer's time over ours (above 1: faster)."""
 
     def measure(ours: Callable[[], object], peer: Callable[[], object], rounds: int = 7, what: str = "") -> float:
         ours(), peer()
@@ -38,6 +38,6 @@ def against(benchmark, request: pytest.FixtureRequest) -> Callable[..., float]: 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not _RATIOS:
         return
-    terminalreporter.section("speed against peers: median of paired ratios (min to max), above 1 is faster than the peer")
+    terminalreporter.section("speed against peers: median of paired ratios (min to max), above 1 is faster")
     for name, what, ratio, low, high in _RATIOS:
         terminalreporter.write_line(f"{name:44} {ratio:6.2f}  ({low:.2f} to {high:.2f})  {what}")

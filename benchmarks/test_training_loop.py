@@ -15,14 +15,16 @@ from ferbench.catalog import Catalog
 from ferbench.data.augmentation import AUGMENTATIONS, draw
 from ferbench.data.batches import Normalisation, TrainingBatches, place
 from ferbench.data.order import BatchOrder
-from ferbench.records import Recipe
+from ferbench.recipes import Recipe
 from ferbench.training import train
 
 STEPS = 8
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def _ours(module: nn.Module, recipe: Recipe, classifier: str, images: np.ndarray, labels: torch.Tensor) -> Callable[[], object]:
+def _ours(
+    module: nn.Module, recipe: Recipe, classifier: str, images: np.ndarray, labels: torch.Tensor
+) -> Callable[[], object]:
     parts = [(place(images, recipe.image_size, "cpu"), labels)]
 
     def run() -> object:
@@ -60,9 +62,7 @@ def _bare(module: nn.Module, recipe: Recipe, images: np.ndarray, labels: torch.T
             chosen = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
             values = draw(AUGMENTATIONS[recipe.augment], len(chosen), 0, 0, step)
             grid = functional.affine_grid(values.affine, [len(chosen), 1, size, size], align_corners=False)
-            batch = functional.grid_sample(
-                pixels[chosen].float(), grid, padding_mode="border", align_corners=False
-            )
+            batch = functional.grid_sample(pixels[chosen].float(), grid, padding_mode="border", align_corners=False)
             batch = ((batch / 255).expand(-1, 3, -1, -1) - mean) / std
             loss = functional.cross_entropy(
                 module(batch.contiguous(memory_format=torch.channels_last)),

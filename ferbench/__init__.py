@@ -13,7 +13,9 @@ from ferbench.components import (
     WeightsFile,
 )
 from ferbench.hookspecs import hookimpl
-from ferbench.records import EpochResult, Recipe, Run, Stage, StageResult, StageSpec
+from ferbench.recipes import Recipe
+from ferbench.records import EpochResult, Run, StageResult
+from ferbench.stages import Stage, StageSpec
 from ferbench.version import VERSION
 
 __version__ = VERSION

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ferbench.errors import PluginError, RecipeError
-from ferbench.records import RecipeValue
+from ferbench.errors import PluginError, RecipeError, one_line
+from ferbench.recipes import RecipeValue
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,7 +67,7 @@ def examine(name: str, build: Build, image_size: int) -> Anatomy:
             _send(build, image_size, device)
         except Exception as error:
             raise PluginError(
-                f"backbone {name} cannot be used: at {image_size} pixels it fails with: {_one_line(error)}"
+                f"backbone {name} cannot be used: at {image_size} pixels it fails with: {one_line(error, 120)}"
             ) from error
     with _aside(device):
         module = build(MARK, image_size)
@@ -155,7 +155,7 @@ def _refusal(anatomy: Anatomy, image_size: int) -> str | None:
     try:
         _send(anatomy.build, image_size, anatomy.device)
     except Exception as error:  # assertions, shape and value errors: each library's own
-        return _one_line(error)
+        return one_line(error, 120)
     anatomy.taken.add(image_size)
     return None
 
@@ -172,8 +172,3 @@ def _smallest(anatomy: Anatomy) -> int:
             return high
         low = size
     return anatomy.image_size
-
-
-def _one_line(error: BaseException, length: int = 120) -> str:
-    words = " ".join(str(error).split()) or type(error).__name__
-    return words if len(words) <= length else words[:length] + "…"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ferbench.components import Backbone
-from ferbench.records import Stage
+from ferbench.stages import Stage
 from ferbench.training import train
 from ferbench.worker import built
 

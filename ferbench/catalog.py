@@ -20,8 +20,9 @@ from ferbench.components import Backbone, BackboneFamily, Dataset, DatasetFamily
 from ferbench.composition import JOIN, compose, stages_of
 from ferbench.errors import DuplicateName, PluginError, UsageError
 from ferbench.plugin_source import LoadedPlugin, Plugin, brief, describe, from_entry_point, from_file, origin_of
-from ferbench.records import EpochResult, Run, Stage, StageResult
+from ferbench.records import EpochResult, Run, StageResult
 from ferbench.shelf import Listing, Shelf
+from ferbench.stages import Stage
 
 Warn = Callable[[str], None]
 

@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ferbench.records import Recipe, RecipeValue, Role, StageSpec
+from ferbench.recipes import Recipe, RecipeValue
+from ferbench.stages import StageSpec
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import nn
+
+Role = Literal["train", "select", "report"]
+ROLES: tuple[Role, ...] = ("train", "select", "report")
 
 
 @dataclass(frozen=True, slots=True)

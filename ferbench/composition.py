@@ -8,7 +8,8 @@ from dataclasses import replace
 from ferbench.components import Strategy
 from ferbench.contract import stage_faults
 from ferbench.errors import FerbenchError, PluginError, RecipeError
-from ferbench.records import Recipe, StageSpec
+from ferbench.recipes import Recipe
+from ferbench.stages import StageSpec
 
 #: Between the names of strategies that are composed.
 JOIN = "+"

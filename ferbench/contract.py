@@ -9,10 +9,10 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from ferbench.components import Backbone, BackboneFamily, Dataset, DatasetFamily, Strategy
+from ferbench.components import ROLES, Backbone, BackboneFamily, Dataset, DatasetFamily, Strategy
 from ferbench.errors import RecipeError
 from ferbench.recipes import typed
-from ferbench.records import ROLES, StageSpec
+from ferbench.stages import StageSpec
 
 Component = Backbone | BackboneFamily | Dataset | DatasetFamily | Strategy
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from ferbench.records import Plan, Stage
+from ferbench.plan import Plan
+from ferbench.stages import Stage
 
 #: An image's forward pass alone against forward, backward and update; evaluation is estimated by it.
 _EVALUATION_SHARE = 1 / 3

@@ -1,14 +1,15 @@
-"""Which datasets a command means that names none."""
+"""What a command means where it does not say: which datasets, and the recipe."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ferbench.components import Dataset
+from ferbench.components import Backbone, Dataset
 from ferbench.errors import UsageError
+from ferbench.recipes import Recipe, changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,15 @@ def choose_data(
     if auxiliary is not None:
         chains = ((auxiliary.name,),)
     return DataChoice((target.name,), chains, f"{_named(chains, (target.name,))} ({reason})")
+
+
+def default_recipe(backbone: Backbone, target: Dataset) -> Recipe:
+    """The recipe before a user says anything: the general one, then the backbone's, then the target dataset's.
+
+    A dataset's default image size is raised to the smallest one of the backbone; a user's own is never changed.
+    """
+    recipe = changed(Recipe(), [("image_size", backbone.image_size), *backbone.recipe.items(), *target.recipe.items()])
+    return replace(recipe, image_size=max(recipe.image_size, backbone.smallest_image_size))
 
 
 def _named(chains: Sequence[tuple[str, ...]], targets: Sequence[str]) -> str:

@@ -15,10 +15,13 @@ from ferbench.environment import chosen_device, current_environment
 from ferbench.executors.inprocess import StageFailure, StageWatch, execute
 from ferbench.expressions import label_set
 from ferbench.matrix import Matrix
+from ferbench.memory import hold_freed_memory
 from ferbench.metrics import correctness, scores
+from ferbench.plan import CellPlan, Plan
 from ferbench.preparation import Preparation, Prepared
-from ferbench.records import CellPlan, EpochResult, Plan, Predictions, Run, Stage, StageResult
+from ferbench.records import EpochResult, Predictions, Run, StageResult
 from ferbench.settings import Settings
+from ferbench.stages import Stage
 from ferbench.store import Store
 from ferbench.training import Progress
 from ferbench.worker import StageOutcome, StageTask, Workbench
@@ -57,6 +60,8 @@ class Engine:
         self._store = store
         self._reporter = reporter
         self.device = chosen_device(settings.device)
+        if self.device == "cpu":
+            hold_freed_memory()
         self.environment = current_environment(self.device)
         self._roles = RoleReader(catalog.dataset, settings.data_folder, settings.cache_folder)
         self._checkpoints = Checkpoints(settings.cache_folder)
@@ -112,7 +117,7 @@ class Engine:
                     unpaid[task.stage.fingerprint] = outcome.result
                     self._reporter.stage_finished(task.stage, outcome.result)
                     self._catalog.stage_finished(task.stage, outcome.result, self._reporter.warn)
-            self._drop_parents(task.stage, left, prepared.plan)
+                self._drop_parent(task.stage, left, prepared.plan)
             settle()
         return Outcome(tuple(finished), tuple(failed), tuple(prepared.finished.values()))
 
@@ -131,7 +136,7 @@ class Engine:
                 stage.fingerprint, content if board is None else board.fingerprint, predictions
             )
 
-    def _drop_parents(self, stage: Stage, left: list[Stage], plan: Plan) -> None:
+    def _drop_parent(self, stage: Stage, left: list[Stage], plan: Plan) -> None:
         """Delete the parent's checkpoint once no planned child waits for it, unless a cell ends with it."""
         parent = stage.parent
         if parent is None or any(other.parent == parent for other in left):
@@ -200,10 +205,8 @@ class Engine:
             notes.append(f"never trained on {', '.join(sorted(absent))}")
         if cell.cell.recipe.checkpoint == "best-on-select":
             labels = cell.cell.recipe.label_set
-            if (
-                self._roles.select(cell.cell.target, labels).content
-                == self._roles.report(cell.cell.target, labels).content
-            ):
+            chosen_on = self._roles.select(cell.cell.target, labels).splits.split("+")
+            if set(chosen_on) & set(cell.board.split.split("+")):
                 notes.append("selected on the reported split")
         return tuple(dict.fromkeys(notes))
 

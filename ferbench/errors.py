@@ -114,3 +114,9 @@ class CheckpointError(FerbenchError):
 
 class StoreError(FerbenchError):
     """The store cannot be opened, read or written."""
+
+
+def one_line(error: BaseException, length: int = 200) -> str:
+    """A foreign exception's message on one line, its type's name where it has none, cut after `length` characters."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) <= length else words[:length] + "…"

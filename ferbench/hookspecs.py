@@ -11,7 +11,8 @@ from collections.abc import Iterable
 import pluggy
 
 from ferbench.components import Backbone, BackboneFamily, Dataset, DatasetFamily, Strategy
-from ferbench.records import EpochResult, Run, Stage, StageResult
+from ferbench.records import EpochResult, Run, StageResult
+from ferbench.stages import Stage
 
 #: The entry-point group, and the name that pluggy's markers carry.
 GROUP = "ferbench"

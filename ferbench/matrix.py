@@ -1,21 +1,18 @@
-"""From flags or a TOML file to cells: every combination of the axes, each one once."""
+"""From axes to cells: every combination, each one once."""
 
 from __future__ import annotations
 
 import itertools
-import math
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from ferbench.components import Backbone, Dataset, Strategy
+from ferbench.defaults import default_recipe
 from ferbench.errors import RecipeError, UsageError
-from ferbench.recipes import changed, check_image_size, check_key, default_recipe, typed
-from ferbench.records import Cell, RecipeValue, StageChange
+from ferbench.recipes import RecipeValue, changed, check_key, typed
 from ferbench.references import parse_reference
-from ferbench.settings import VARIABLES
+from ferbench.stages import Cell, StageChange
 
 
 class Components(Protocol):
@@ -62,10 +59,16 @@ def parse_axis(text: str) -> RecipeAxis:
     key, equals, values = text.partition("=")
     if not equals or not values:
         raise RecipeError(f"--set {text}: write key=value, such as lr=0.01")
-    return _axis(key.strip(), [part.strip() for part in values.split(",")])
+    return recipe_axis(key.strip(), [part.strip() for part in values.split(",")])
 
 
-def _axis(key: str, values: Sequence[object]) -> RecipeAxis:
+def recipe_axis(key: str, values: Sequence[object]) -> RecipeAxis:
+    """An axis from a key, `lr` or `stage2.lr`, and its values as text or as TOML's own types.
+
+    Raises
+    ------
+    RecipeError : a key or value that no recipe takes, or no value at all
+    """
     stage: int | None = None
     if "." in key:
         prefix, _, key = key.partition(".")
@@ -84,103 +87,6 @@ def _axis(key: str, values: Sequence[object]) -> RecipeAxis:
 def parse_chain(text: str) -> tuple[str, ...]:
     """Read `-a A,B`: one chain of auxiliaries, in order."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-@dataclass(frozen=True, slots=True)
-class MatrixFile:
-    """A matrix file's content. What it does not name is None, for flags and defaults to fill."""
-
-    backbones: tuple[str, ...] | None
-    strategies: tuple[str, ...] | None
-    targets: tuple[str, ...] | None
-    auxiliaries: tuple[tuple[str, ...], ...] | None
-    seeds: tuple[int, ...] | None
-    weights: tuple[str, ...] | None
-    axes: tuple[RecipeAxis, ...]
-    epochs: float | None
-    settings: Mapping[str, str]
-
-
-_KEYS = ("backbones", "strategies", "targets", "auxiliaries", "seeds", "weights", "epochs", "recipe", "settings")
-
-
-def read_matrix(path: Path) -> MatrixFile:
-    """Read a matrix file (TOML); see `benchmarks/matrices`.
-
-    Raises
-    ------
-    UsageError : not readable, not TOML, an unknown key or a value of the wrong type, with file and key
-    """
-    try:
-        table = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"matrix file {path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"matrix file {path} is not TOML: {error}") from error
-    for key in table:
-        if key not in _KEYS:
-            raise UsageError(f"matrix file {path}: unknown key {key!r}, there are {', '.join(_KEYS)}")
-    settings = table.get("settings", {})
-    if not isinstance(settings, dict) or not all(isinstance(value, str) for value in settings.values()):
-        raise UsageError(f"matrix file {path}: settings holds text values: {', '.join(VARIABLES)}")
-    for key in settings:
-        if key not in VARIABLES:
-            raise UsageError(f"matrix file {path}: unknown setting {key!r}, there are {', '.join(VARIABLES)}")
-    epochs = table.get("epochs")
-    if epochs is not None and (type(epochs) not in (int, float) or not 0 < epochs < math.inf):
-        raise UsageError(f"matrix file {path}: epochs={epochs!r} is no positive number")
-    chains = table.get("auxiliaries")
-    if isinstance(chains, list):
-        chains = [parse_chain(chain) if isinstance(chain, str) else chain for chain in chains]
-        if not all(isinstance(name, str) for chain in chains if isinstance(chain, (list, tuple)) for name in chain):
-            chains = None
-    if "auxiliaries" in table and (
-        not isinstance(chains, list) or not all(isinstance(chain, (list, tuple)) for chain in chains)
-    ):
-        raise UsageError(f"matrix file {path}: auxiliaries is a list of chains, each a name or a list of names")
-    return MatrixFile(
-        backbones=_words(path, table, "backbones"),
-        strategies=_words(path, table, "strategies"),
-        targets=_words(path, table, "targets"),
-        auxiliaries=None if chains is None else tuple(tuple(chain) for chain in chains) or ((),),
-        seeds=_seeds(path, table),
-        weights=_words(path, table, "weights"),
-        axes=tuple(_recipe_axes(path, table.get("recipe", {}))),
-        epochs=None if epochs is None else float(epochs),
-        settings=settings,
-    )
-
-
-def _words(path: Path, table: Mapping[str, object], key: str) -> tuple[str, ...] | None:
-    value = table.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, list) or not value or not all(isinstance(item, str) and item for item in value):
-        raise UsageError(f"matrix file {path}: {key} is a list of names")
-    return tuple(value)
-
-
-def _seeds(path: Path, table: Mapping[str, object]) -> tuple[int, ...] | None:
-    value = table.get("seeds")
-    if value is None:
-        return None
-    if not isinstance(value, list) or not value or not all(type(item) is int and item >= 0 for item in value):
-        raise UsageError(f"matrix file {path}: seeds is a list of whole numbers from 0 up")
-    return tuple(value)
-
-
-def _recipe_axes(path: Path, table: object) -> Iterator[RecipeAxis]:
-    if not isinstance(table, dict):
-        raise UsageError(f"matrix file {path}: recipe is a table of values")
-    try:
-        for key, value in table.items():
-            if isinstance(value, dict):
-                for inner, inner_value in value.items():
-                    yield _axis(f"{key}.{inner}", inner_value if isinstance(inner_value, list) else [inner_value])
-            else:
-                yield _axis(key, value if isinstance(value, list) else [value])
-    except RecipeError as error:
-        raise RecipeError(f"matrix file {path}: {error}") from error
 
 
 def unrolled(matrix: Matrix, components: Components, budget: int | None = None) -> tuple[Cell, ...]:
@@ -209,6 +115,15 @@ def unrolled(matrix: Matrix, components: Components, budget: int | None = None) 
         for cell in _cells(components, backbone, weights, target, strategy, chain, values, matrix.seeds, budget):
             cells[cell] = None
     return tuple(cells)
+
+
+def check_image_size(backbone: Backbone, image_size: int) -> None:
+    """Raise RecipeError where a backbone cannot take images that small."""
+    if image_size < backbone.smallest_image_size:
+        raise RecipeError(
+            f"image_size={image_size} is too small for {backbone.name}: "
+            f"the smallest is {backbone.smallest_image_size}, try --set image_size={backbone.smallest_image_size}"
+        )
 
 
 def _cells(

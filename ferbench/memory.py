@@ -1,12 +1,32 @@
-"""Peak memory of a piece of work, on the accelerator or in this process."""
+"""Memory of this process: its peak over a piece of work, and how the C library hands it out."""
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from pathlib import Path
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
+
+# mallopt(3)'s parameters.
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_MAX = -4
+
+
+def hold_freed_memory() -> bool:
+    """Have glibc keep what torch frees, for the rest of the process; False where there is no glibc.
+
+    A training step on the CPU frees and asks again for all gradients. Left alone, glibc gives such large blocks back to
+    the system each time, which then clears every page anew: a third of VGG16's time.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def reset_peak_memory(device: str) -> None:

@@ -8,25 +8,41 @@ from collections.abc import Callable, Iterable, Mapping
 
 from ferbench.components import Backbone
 from ferbench.expressions import label_set
+from ferbench.fingerprints import PREPROCESSING_VERSION, PROTOCOL_VERSION, as_plain, fingerprint
 from ferbench.matrix import Components
-from ferbench.recipes import changed
-from ferbench.records import (
-    PREPROCESSING_VERSION,
-    PROTOCOL_VERSION,
-    Board,
-    Cell,
-    CellPlan,
-    InitialWeights,
-    Plan,
-    Recipe,
-    Stage,
-    StageSpec,
-    TrainingPart,
-    as_plain,
-    fingerprint,
-)
+from ferbench.recipes import Recipe, changed
+from ferbench.records import Board
+from ferbench.stages import Cell, InitialWeights, Stage, StageSpec, TrainingPart
 
 _DEFAULT = Recipe()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CellPlan:
+    """A cell with its chain.
+
+    stages : fingerprints, in order; the last one is reported on
+    entry : what must agree for runs to be put together over seeds, hashed; see Run
+    key : the entry and the seed, hashed: one run
+    images_seen, target_images_seen : of the whole chain as if it stood alone
+    """
+
+    cell: Cell
+    board: Board
+    weights: InitialWeights
+    stages: tuple[str, ...]
+    entry: str
+    key: str
+    images_seen: int
+    target_images_seen: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """All stages that some cells need, each once, parents before children; and the cells."""
+
+    stages: tuple[Stage, ...]
+    cells: tuple[CellPlan, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -15,25 +15,12 @@ from ferbench.data.roles import check_auxiliary, check_target
 from ferbench.environment import automatic_precision
 from ferbench.errors import UsageError, WeightsError
 from ferbench.expressions import label_set
+from ferbench.fingerprints import PROTOCOL_VERSION, fingerprint
 from ferbench.matrix import Matrix, unrolled
-from ferbench.plan import PlanInputs, make_plan
-from ferbench.records import (
-    PROTOCOL_VERSION,
-    RANDOM_WEIGHTS,
-    Board,
-    Cell,
-    CellPlan,
-    Environment,
-    InitialWeights,
-    Plan,
-    Predictions,
-    Run,
-    Stage,
-    StageResult,
-    TrainingPart,
-    fingerprint,
-)
+from ferbench.plan import CellPlan, Plan, PlanInputs, make_plan
+from ferbench.records import Board, Environment, Predictions, Run, StageResult
 from ferbench.references import parse_reference
+from ferbench.stages import RANDOM_WEIGHTS, Cell, InitialWeights, Stage, TrainingPart
 from ferbench.store import Store
 from ferbench.weights import resolve_weights
 from ferbench.worker import Evaluation, StageTask, Workbench, evaluated

@@ -1,18 +1,77 @@
-"""Recipe values from text and TOML: typed by the Recipe record, checked, merged."""
+"""Recipes: the record, what its values may be, and values from text and TOML, typed by it and checked."""
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 
-from ferbench.components import Backbone, Dataset
 from ferbench.errors import RecipeError
-from ferbench.records import RECIPE_CHOICES, RECIPE_RANGES, Recipe, RecipeValue
+
+RecipeValue = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a stage is trained. One default for all; a backbone and a dataset may bring defaults of their own.
+
+    Units: `images_seen` counts training images over the whole chain (in a resolved stage: of that stage); `warmup` and
+    `target_share` are fractions; `lr` is the peak learning rate at the given batch size.
+    """
+
+    images_seen: int = 200_000
+    target_share: float = 0.5
+    mixing: str = "raw"
+    batch_size: int = 32
+    lr: float = 0.01
+    head_lr_factor: float = 1.0
+    optimizer: str = "sgd"
+    weight_decay: float = 5e-4
+    momentum: float = 0.9
+    schedule: str = "one-cycle"
+    warmup: float = 0.25
+    label_smoothing: float = 0.05
+    imbalance: str = "none"
+    augment: str = "standard"
+    image_size: int = 224
+    grey: bool = False
+    precision: str = "auto"
+    trainable: str = "all"
+    head: str = "keep"
+    checkpoint: str = "last"
+    label_set: str = "basic7"
+
+
+#: The words that a recipe's text fields may hold.
+RECIPE_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "mixing": ("raw", "balanced"),
+    "optimizer": ("sgd", "adamw"),
+    "schedule": ("one-cycle", "cosine", "constant"),
+    "imbalance": ("none", "weighted"),
+    "augment": ("none", "flip", "standard"),
+    "precision": ("auto", "fp32", "bf16"),
+    "trainable": ("all", "head"),
+    "head": ("keep", "new"),
+    "checkpoint": ("last", "best-on-select"),
+}
+
+#: Inclusive ranges of a recipe's numbers.
+RECIPE_RANGES: Mapping[str, tuple[float, float]] = {
+    "images_seen": (1, 10**12),
+    "target_share": (0.0, 1.0),
+    "batch_size": (1, 65_536),
+    "lr": (0.0, 1e3),
+    "head_lr_factor": (0.0, 1e6),
+    "weight_decay": (0.0, 1e3),
+    "momentum": (0.0, 1.0),
+    "warmup": (0.0, 1.0),
+    "label_smoothing": (0.0, 1.0),
+    "image_size": (1, 4_096),
+}
 
 _DEFAULT = Recipe()
-_TYPES: Mapping[str, type] = {f.name: type(getattr(_DEFAULT, f.name)) for f in dataclasses.fields(Recipe)}
+_TYPES: Mapping[str, type] = {f.name: type(getattr(_DEFAULT, f.name)) for f in fields(Recipe)}
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
@@ -65,22 +124,4 @@ def _converted(kind: type, value: object) -> RecipeValue | None:
 
 def changed(recipe: Recipe, changes: Iterable[tuple[str, object]]) -> Recipe:
     """A recipe with some values replaced, each checked."""
-    return dataclasses.replace(recipe, **{key: typed(key, value) for key, value in changes})  # type: ignore[arg-type]
-
-
-def default_recipe(backbone: Backbone, target: Dataset) -> Recipe:
-    """The recipe before a user says anything: the general one, then the backbone's, then the target dataset's.
-
-    A dataset's default image size is raised to the smallest one of the backbone; a user's own is never changed.
-    """
-    recipe = changed(Recipe(), [("image_size", backbone.image_size), *backbone.recipe.items(), *target.recipe.items()])
-    return dataclasses.replace(recipe, image_size=max(recipe.image_size, backbone.smallest_image_size))
-
-
-def check_image_size(backbone: Backbone, image_size: int) -> None:
-    """Raise RecipeError where a backbone cannot take images that small."""
-    if image_size < backbone.smallest_image_size:
-        raise RecipeError(
-            f"image_size={image_size} is too small for {backbone.name}: "
-            f"the smallest is {backbone.smallest_image_size}, try --set image_size={backbone.smallest_image_size}"
-        )
+    return replace(recipe, **{key: typed(key, value) for key, value in changes})  # type: ignore[arg-type]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ferbench.components import Dataset
+from ferbench.components import ROLES, Dataset
 from ferbench.errors import UnknownName, UsageError
-from ferbench.records import ROLES
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from ferbench.components import Backbone, Dataset, Samples, Strategy
 from ferbench.contract import component_faults, stage_faults
 from ferbench.errors import FerbenchError, UsageError
 from ferbench.expressions import BASIC8, expression
-from ferbench.records import Recipe, StageSpec
+from ferbench.recipes import Recipe
+from ferbench.stages import StageSpec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

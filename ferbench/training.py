@@ -14,10 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ferbench.errors import TrainingError
-from ferbench.records import EpochResult, Recipe, derived_seed
+from ferbench.fingerprints import derived_seed
+from ferbench.recipes import Recipe
+from ferbench.records import EpochResult
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
+
+#: Rows of a stage's history; with more passes than that over small data, a row stands for several.
+_LONGEST_HISTORY = 200
 
 #: Seconds between two looks at the loss; each look waits for the device.
 _LOOK_EVERY_SECONDS = 1.0
@@ -102,7 +107,7 @@ def train(
     optimizer = _optimizer(parameters, recipe, device)
     weight = _class_weights(class_counts).to(device) if recipe.imbalance == "weighted" else None
     steps = max(1, recipe.images_seen // recipe.batch_size)
-    steps_an_epoch = max(1, round(epoch_images / recipe.batch_size))
+    steps_an_epoch = max(1, round(epoch_images / recipe.batch_size), math.ceil(steps / _LONGEST_HISTORY))
     history: list[EpochResult] = []
     best: tuple[float, dict[str, Tensor]] | None = None
     clock = _Clock(recipe.batch_size, steps, on_progress)

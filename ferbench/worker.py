@@ -16,9 +16,11 @@ from ferbench.data.order import BatchOrder
 from ferbench.data.roles import LabelledImages, RoleReader
 from ferbench.environment import device_kind
 from ferbench.errors import DatasetError, PluginError
+from ferbench.fingerprints import derived_seed
 from ferbench.memory import peak_memory_bytes, reset_peak_memory
 from ferbench.prediction import probabilities
-from ferbench.records import EpochResult, Predictions, Stage, StageResult, derived_seed
+from ferbench.records import EpochResult, Predictions, StageResult
+from ferbench.stages import Stage
 from ferbench.training import Progress, train
 from ferbench.weights import load_initial_weights
 

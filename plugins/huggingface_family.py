@@ -21,17 +21,9 @@ from typing import TYPE_CHECKING, Any
 import ferbench
 from ferbench.anatomy import build_checked, examine
 from ferbench.errors import UnknownName, WeightsError
-from ferbench.weights import (
-    Origin,
-    find_pretrained,
-    fit,
-    hub_cached,
-    hub_download,
-    network_reachable,
-    read_state_dict,
-    refuse_misfits,
-    weights_file,
-)
+from ferbench.network import network_reachable
+from ferbench.pretrained import Origin, find_pretrained, hub_cached, hub_download
+from ferbench.state_dicts import fit, read_state_dict, refuse_misfits, weights_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

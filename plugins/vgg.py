@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import ferbench
 from ferbench.anatomy import refuse_small
-from ferbench.weights import Origin, find_pretrained, fit, read_state_dict
+from ferbench.pretrained import Origin, find_pretrained
+from ferbench.state_dicts import fit, read_state_dict
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

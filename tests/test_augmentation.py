@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from ferbench.data.augmentation import AUGMENTATIONS, Augmentation, draw
-from ferbench.records import RECIPE_CHOICES
+from ferbench.recipes import RECIPE_CHOICES
 
 STANDARD = AUGMENTATIONS["standard"]
 

@@ -19,11 +19,13 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
-from ferbench import weights
+from ferbench import network
 from ferbench.components import Backbone, WeightsFile
 from ferbench.errors import PluginError, RecipeError, UnknownName, WeightsError
-from ferbench.records import Recipe
-from ferbench.weights import NetworkProbe, fit, load_initial_weights, resolve_weights
+from ferbench.network import NetworkProbe
+from ferbench.recipes import Recipe
+from ferbench.state_dicts import fit
+from ferbench.weights import load_initial_weights, resolve_weights
 from ferbench_plugins import alexnet, huggingface_family, timm_family, torchvision_family, vgg
 
 REAL_NAME = "mobilenet_v2-b0353104.pth"
@@ -45,7 +47,7 @@ def no_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Caches of this test's own, and no network."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(weights, "_PROBE", NetworkProbe(0))
+    monkeypatch.setattr(network, "_PROBE", NetworkProbe(0))
 
 
 def body(module: nn.Module, classifier: str) -> dict[str, torch.Tensor]:
@@ -403,8 +405,8 @@ def test_weights_of_another_network_are_refused_by_a_folder_s(tmp_path: Path) ->
 def test_without_network_a_hub_name_is_answered_at_once() -> None:
     code = (
         "import time, os\n"
-        "from ferbench import weights\n"
-        "weights._PROBE = weights.NetworkProbe(0)\n"
+        "from ferbench import network\n"
+        "network._PROBE = network.NetworkProbe(0)\n"
         "from ferbench_plugins.huggingface_family import _resolve\n"
         "from ferbench.errors import UnknownName\n"
         "start = time.monotonic()\n"

@@ -12,7 +12,8 @@ from torch import nn
 
 from ferbench.calibration import measured_speed
 from ferbench.components import Backbone
-from ferbench.records import RANDOM_WEIGHTS, Recipe, Stage
+from ferbench.recipes import Recipe
+from ferbench.stages import RANDOM_WEIGHTS, Stage
 
 RECIPE = Recipe(batch_size=4, image_size=12, precision="fp32", images_seen=10**9, checkpoint="best-on-select")
 STAGE = Stage("", 2, "tiny", RANDOM_WEIGHTS, (), CLASSES, RECIPE, 5, "parent")

@@ -17,7 +17,7 @@ from ferbench.catalog import Catalog
 from ferbench.components import Backbone, BackboneFamily, Dataset
 from ferbench.errors import DuplicateName, PluginError, UnknownName, UsageError
 from ferbench.plugin_source import Plugin
-from ferbench.records import RANDOM_WEIGHTS, Stage, StageSpec
+from ferbench.stages import RANDOM_WEIGHTS, Stage, StageSpec
 
 STAGE = Stage("f" * 64, 0, "b", RANDOM_WEIGHTS, (), ("happy", "sad"), Recipe(), 0, None)
 EPOCH = EpochResult(1, 100, 0.5, 10.0)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from ferbench.components import Strategy
 from ferbench.composition import compose, stages_of
 from ferbench.errors import PluginError, RecipeError, UsageError
-from ferbench.records import Recipe, StageSpec
+from ferbench.recipes import Recipe
+from ferbench.stages import StageSpec
 
 HEAD = (("trainable", "head"),)
 

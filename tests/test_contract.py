@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ferbench.components import Backbone, BackboneFamily, Dataset, Strategy
 from ferbench.contract import component_faults, name_faults, stage_faults
-from ferbench.records import StageSpec
+from ferbench.stages import StageSpec
 
 
 def absent(*given: object) -> Any:

@@ -11,8 +11,9 @@ from tiny import tiny_catalog
 
 from ferbench.costs import Measured, SpeedKey, plan_cost, speed_key
 from ferbench.matrix import Matrix, RecipeAxis, unrolled
-from ferbench.plan import PlanInputs, make_plan
-from ferbench.records import RANDOM_WEIGHTS, Board, Plan, TrainingPart
+from ferbench.plan import Plan, PlanInputs, make_plan
+from ferbench.records import Board
+from ferbench.stages import RANDOM_WEIGHTS, TrainingPart
 
 
 def plan(strategies: tuple[str, ...], seeds: int = 1) -> Plan:

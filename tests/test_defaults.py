@@ -1,4 +1,4 @@
-"""Which datasets a command means that names none."""
+"""What a command means where it does not say: which datasets, and the recipe."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from tiny import bar_dataset
+from tiny import bar_dataset, tiny_backbone
 
 from ferbench.components import Dataset
-from ferbench.defaults import choose_data
+from ferbench.defaults import choose_data, default_recipe
 from ferbench.errors import UsageError
+from ferbench.recipes import Recipe
 
 
 def dataset(name: str, part: str | None, *, embedded: bool = False) -> Dataset:
@@ -70,3 +71,14 @@ def test_without_any_default_the_user_is_asked(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="--target"):
             choose_data(some, tmp_path)
     assert choose_data([PAIR[1]], tmp_path, auxiliaries=(("mine",),)).targets == ("drawn-few",)
+
+
+def test_defaults_come_from_the_backbone_and_then_from_the_target() -> None:
+    backbone = dataclasses.replace(tiny_backbone(), recipe={"lr": 0.3, "batch_size": 16}, image_size=224)
+    plain = dataclasses.replace(bar_dataset("d", 1), recipe={})
+    assert default_recipe(backbone, plain) == Recipe(lr=0.3, batch_size=16, image_size=224)
+    own = dataclasses.replace(plain, recipe={"batch_size": 4, "image_size": 48})
+    assert default_recipe(backbone, own) == Recipe(lr=0.3, batch_size=4, image_size=48)
+    # A dataset's size is raised to the smallest that the backbone takes.
+    large = dataclasses.replace(backbone, smallest_image_size=63)
+    assert default_recipe(large, own).image_size == 63

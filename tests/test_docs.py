@@ -19,8 +19,10 @@ from ferbench import hookspecs
 from ferbench.catalog import Catalog
 from ferbench.hookspecs import GROUP
 from ferbench.plugin_source import Plugin, from_file
-from ferbench.records import RANDOM_WEIGHTS, Cell, Environment, Recipe, Run
+from ferbench.recipes import Recipe
+from ferbench.records import Environment, Run
 from ferbench.shelf import Listing
+from ferbench.stages import RANDOM_WEIGHTS, Cell
 from ferbench.testing import check_strategy
 
 ROOT = Path(__file__).parents[1]

@@ -16,7 +16,7 @@ from ferbench import hookimpl
 from ferbench.errors import RecipeError, UnknownName, UsageError, WeightsError
 from ferbench.plugin_source import Plugin
 from ferbench.records import Run
-from ferbench.weights import file_sha256
+from ferbench.state_dicts import file_sha256
 
 
 def score(run: Run, metric: str) -> float:

@@ -10,7 +10,9 @@ import pytest
 from ferbench.errors import TrainingError
 from ferbench.executors import inprocess
 from ferbench.executors.inprocess import StageFailure, execute
-from ferbench.records import RANDOM_WEIGHTS, Recipe, Stage, StageResult
+from ferbench.recipes import Recipe
+from ferbench.records import StageResult
+from ferbench.stages import RANDOM_WEIGHTS, Stage
 from ferbench.worker import StageOutcome, StageTask
 
 

@@ -54,3 +54,30 @@ def test_on_cuda_torchs_allocator_is_asked(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: asked.append(f"peak {device}") or 77)
     reset_peak_memory("cuda:1")
     assert peak_memory_bytes("cuda:1") == 77 and asked == ["reset cuda:1", "peak cuda:1"]
+
+
+# Faults are counted by the kernel: one for each page that is handed out and cleared anew.
+CHURN = """
+import resource, sys
+if sys.argv[1] == "hold":
+    from ferbench.memory import hold_freed_memory
+    assert hold_freed_memory()
+import torch
+torch.set_num_threads(1)
+torch.ones(25_000_000).sum()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    torch.ones(25_000_000).sum()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_held_memory_is_not_handed_out_anew() -> None:
+    def faults(how: str) -> int:
+        done = subprocess.run([sys.executable, "-c", CHURN, how], check=True, capture_output=True, text=True)
+        return int(done.stdout)
+
+    # 5 times 100 MB are 122,000 pages of 4 kB.
+    assert faults("leave") > 50_000
+    assert faults("hold") < 5_000

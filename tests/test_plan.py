@@ -20,18 +20,10 @@ from ferbench.catalog import Catalog
 from ferbench.components import Strategy
 from ferbench.expressions import label_set
 from ferbench.matrix import Matrix, RecipeAxis, parse_axis, unrolled
-from ferbench.plan import PlanInputs, make_plan
-from ferbench.records import (
-    RANDOM_WEIGHTS,
-    Board,
-    Cell,
-    CellPlan,
-    InitialWeights,
-    Plan,
-    Recipe,
-    StageSpec,
-    TrainingPart,
-)
+from ferbench.plan import CellPlan, Plan, PlanInputs, make_plan
+from ferbench.recipes import Recipe
+from ferbench.records import Board
+from ferbench.stages import RANDOM_WEIGHTS, Cell, InitialWeights, StageSpec, TrainingPart
 
 STRATEGIES = (
     "single-stage",

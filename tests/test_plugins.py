@@ -13,7 +13,7 @@ from PIL import Image
 from ferbench.catalog import Catalog
 from ferbench.components import BackboneFamily, DatasetFamily
 from ferbench.errors import RecipeError
-from ferbench.recipes import check_image_size
+from ferbench.matrix import check_image_size
 from ferbench.testing import check_backbone, check_dataset, check_strategy
 
 ROOT = Path(__file__).parents[1]

@@ -7,11 +7,9 @@ import dataclasses
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import bar_dataset, tiny_backbone
 
 from ferbench.errors import RecipeError
-from ferbench.recipes import changed, check_image_size, check_key, default_recipe, typed
-from ferbench.records import RECIPE_CHOICES, RECIPE_RANGES, Recipe
+from ferbench.recipes import RECIPE_CHOICES, RECIPE_RANGES, Recipe, changed, check_key, typed
 
 TYPES = {field.name: type(getattr(Recipe(), field.name)) for field in dataclasses.fields(Recipe)}
 
@@ -81,20 +79,3 @@ def test_changes_are_checked_and_the_last_one_stands() -> None:
     assert changed(Recipe(), [("lr", "0.5"), ("lr", 0.25), ("grey", "yes")]) == Recipe(lr=0.25, grey=True)
     with pytest.raises(RecipeError):
         changed(Recipe(), [("lr", "x")])
-
-
-def test_defaults_come_from_the_backbone_and_then_from_the_target() -> None:
-    backbone = dataclasses.replace(tiny_backbone(), recipe={"lr": 0.3, "batch_size": 16}, image_size=224)
-    plain = dataclasses.replace(bar_dataset("d", 1), recipe={})
-    assert default_recipe(backbone, plain) == Recipe(lr=0.3, batch_size=16, image_size=224)
-    own = dataclasses.replace(plain, recipe={"batch_size": 4, "image_size": 48})
-    assert default_recipe(backbone, own) == Recipe(lr=0.3, batch_size=4, image_size=48)
-    # A dataset's size is raised to the smallest that the backbone takes.
-    large = dataclasses.replace(backbone, smallest_image_size=63)
-    assert default_recipe(large, own).image_size == 63
-
-
-def test_pictures_too_small_for_the_backbone_are_refused_with_the_smallest() -> None:
-    check_image_size(tiny_backbone(), 8)
-    with pytest.raises(RecipeError, match=r"image_size=7 is too small for tiny: .* --set image_size=8"):
-        check_image_size(tiny_backbone(), 7)

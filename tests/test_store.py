@@ -22,25 +22,11 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
 from ferbench.errors import StoreError, UnknownName, UsageError
+from ferbench.fingerprints import fingerprint
 from ferbench.metrics import correctness, scores
-from ferbench.records import (
-    RANDOM_WEIGHTS,
-    Board,
-    Cell,
-    Environment,
-    EpochResult,
-    InitialWeights,
-    Predictions,
-    Recipe,
-    Run,
-    RunSummary,
-    Speed,
-    Stage,
-    StageChange,
-    StageResult,
-    TrainingPart,
-    fingerprint,
-)
+from ferbench.recipes import Recipe
+from ferbench.records import Board, Environment, EpochResult, Predictions, Run, RunSummary, Speed, StageResult
+from ferbench.stages import RANDOM_WEIGHTS, Cell, InitialWeights, Stage, StageChange, TrainingPart
 from ferbench.store import codec, connection, migrations, open_store
 from ferbench.store.filesystem import file_system
 from ferbench.store.schema import metadata
@@ -195,7 +181,8 @@ def test_speeds_are_newest_first(store):
     store.save_stage(make_stage("stage 1", batch_size=16, trainable="head"), make_result("stage 1", 99.0))
     assert [(speed.batch_size, speed.images_per_second) for speed in store.speeds()] == [(16, 99), (32, 20), (8, 0)]
     made = make_result()
-    assert store.speeds(limit=1) == [Speed("vgg16", 48, "head", "auto", 16, "cpu", 2, 99.0, made.peak_memory_bytes, made.parameters)]
+    newest = Speed("vgg16", 48, "head", "auto", 16, "cpu", 2, 99.0, made.peak_memory_bytes, made.parameters)
+    assert store.speeds(limit=1) == [newest]
 
 
 @pytest.mark.parametrize("changes", [{}, {"labels": None}, {"groups": None}])

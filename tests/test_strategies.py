@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from ferbench.catalog import Catalog
 from ferbench.errors import RecipeError, UsageError
-from ferbench.records import Recipe, StageSpec
+from ferbench.recipes import Recipe
+from ferbench.stages import StageSpec
 
 CATALOG = Catalog.load()
 PROBE = (("trainable", "head"), ("augment", "none"))

@@ -32,20 +32,9 @@ from ferbench.publish.plans import WorkLeft, estimate, plan_json, plan_lines, st
 from ferbench.publish.predictions import csv_header, csv_rows, summary_lines
 from ferbench.publish.progress import LogRate, TimeLeft, figures, run_line, summary_line
 from ferbench.publish.quantities import counted, duration, joined, percent, size
-from ferbench.records import (
-    RANDOM_WEIGHTS,
-    Board,
-    Cell,
-    Entry,
-    Environment,
-    Interval,
-    Predictions,
-    Recipe,
-    Run,
-    Score,
-    Stage,
-    TrainingPart,
-)
+from ferbench.recipes import Recipe
+from ferbench.records import Board, Entry, Environment, Interval, Predictions, Run, Score
+from ferbench.stages import RANDOM_WEIGHTS, Cell, Stage, TrainingPart
 
 WIDTHS = (40, 80, 100, 120, 200)
 

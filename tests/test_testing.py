@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from ferbench.components import Backbone, Dataset, Samples, Strategy
 from ferbench.errors import DatasetError, UsageError
-from ferbench.records import Recipe, StageSpec
+from ferbench.recipes import Recipe
+from ferbench.stages import StageSpec
 from ferbench.testing import Nonconforming, check_backbone, check_dataset, check_strategy
 
 

@@ -19,7 +19,7 @@ GUIDE = (ROOT / "plugins/README.md").read_text("utf-8")
 ASK = """
 import json
 from ferbench.catalog import Catalog
-from ferbench.records import Recipe
+from ferbench.recipes import Recipe
 catalog = Catalog.load()
 [mine] = [each for each in catalog.plugins() if each.name == "acme"]
 print(json.dumps({

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ferbench.errors import TrainingError
-from ferbench.records import EpochResult, Recipe, derived_seed
+from ferbench.fingerprints import derived_seed
+from ferbench.recipes import Recipe
+from ferbench.records import EpochResult
 from ferbench.training import Progress, Trained, autocast, learning_rate_factor, train
 
 BASE = Recipe(

@@ -16,8 +16,10 @@ from ferbench.checkpoints import Checkpoints
 from ferbench.components import Backbone, Dataset
 from ferbench.data.roles import RoleReader
 from ferbench.errors import CheckpointError, DatasetError, PluginError, TrainingError, WeightsError
-from ferbench.records import RANDOM_WEIGHTS, InitialWeights, Recipe, Stage, StageResult, TrainingPart
-from ferbench.weights import file_sha256
+from ferbench.recipes import Recipe
+from ferbench.records import StageResult
+from ferbench.stages import RANDOM_WEIGHTS, InitialWeights, Stage, TrainingPart
+from ferbench.state_dicts import file_sha256
 from ferbench.worker import Evaluation, StageOutcome, StageTask, Workbench, built, evaluated, run_stage
 
 RECIPE = Recipe(images_seen=64, batch_size=8, image_size=12, augment="standard", lr=0.05, precision="fp32")

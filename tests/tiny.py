@@ -84,7 +84,7 @@ def tiny_backbone(name: str = "tiny", weights: Callable[[str], WeightsFile | Non
         )
 
     def load_weights(module, file: WeightsFile) -> None:  # type: ignore[no-untyped-def]
-        from ferbench.weights import fit, read_state_dict
+        from ferbench.state_dicts import fit, read_state_dict
 
         fit(module, read_state_dict(file.path), "6", name)
 

@@ -18,7 +18,8 @@ from ferbench.errors import UsageError
 if TYPE_CHECKING:
     from ferbench.catalog import Catalog
     from ferbench.defaults import DataChoice
-    from ferbench.matrix import Matrix, MatrixFile, RecipeAxis
+    from ferbench.matrix import Matrix, RecipeAxis
+    from ferbench.matrix_file import MatrixFile
     from ferbench.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -160,7 +161,8 @@ def asked(context: click.Context, axes: AxisOptions) -> Asked:
     RecipeError : a `--set` that no recipe takes
     """
     from ferbench.defaults import choose_data
-    from ferbench.matrix import MatrixFile, parse_chain, read_matrix
+    from ferbench.matrix import parse_chain
+    from ferbench.matrix_file import MatrixFile, read_matrix
 
     nothing = MatrixFile(None, None, None, None, None, None, (), None, {})
     file = nothing if axes.matrix_file is None else read_matrix(axes.matrix_file)

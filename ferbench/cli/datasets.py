@@ -68,8 +68,8 @@ def check(context: click.Context, names: tuple[str, ...], as_json: bool) -> None
     Exit code 1 if a split cannot be read or differs.
     """
     from ferbench.data.split_cache import SplitCache
+    from ferbench.fingerprints import as_plain
     from ferbench.publish.catalogs import check_lines
-    from ferbench.records import as_plain
 
     settings, catalog = settings_of(context), catalog_of(context)
     warn_of_failures(catalog)
@@ -137,7 +137,7 @@ def _view(name: str, component: Dataset | DatasetFamily, data_folder: Path) -> D
 
 
 def _print_views(views: list[DatasetView]) -> None:
-    from ferbench.records import as_plain
+    from ferbench.fingerprints import as_plain
 
     print_json({"datasets": [{**as_plain(view), "state": view.state} for view in views]})
 

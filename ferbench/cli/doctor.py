@@ -29,8 +29,8 @@ def doctor(context: click.Context, as_json: bool) -> None:
 
     Versions, devices, store, plugins, data, cache and network; exit code 1 if something is broken.
     """
+    from ferbench.fingerprints import as_plain
     from ferbench.publish.diagnosis import finding_lines
-    from ferbench.records import as_plain
 
     settings = settings_of(context)
     findings: list[Finding] = []
@@ -162,8 +162,8 @@ def _cache(settings: Settings) -> Iterator[Finding]:
 
 
 def _network() -> Iterator[Finding]:
+    from ferbench.network import network_reachable
     from ferbench.publish.diagnosis import Finding
-    from ferbench.weights import network_reachable
 
     for host in WEIGHT_HOSTS:
         state = (

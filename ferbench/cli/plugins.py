@@ -23,8 +23,8 @@ def plugins(context: click.Context, as_json: bool) -> None:
 
     Broken ones are listed with the reason.
     """
+    from ferbench.fingerprints import as_plain
     from ferbench.publish.catalogs import plugin_lines
-    from ferbench.records import as_plain
 
     views = plugin_views(catalog_of(context))
     if as_json:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
-    from ferbench.records import Run, Stage, StageResult
+    from ferbench.records import Run, StageResult
+    from ferbench.stages import Stage
     from ferbench.training import Progress
 
 

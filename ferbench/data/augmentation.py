@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ferbench.records import derived_seed
+from ferbench.fingerprints import derived_seed
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Samples as uint8 on the device, and batches of network input made of them.
 
-Preprocessing (version in records.PREPROCESSING_VERSION): every image is stretched to S x S; larger ones are reduced
-once, with antialiasing; smaller ones are enlarged bilinearly, in one step with the augmentation's geometry. Grey is
-repeated over three channels. Then (x / 255 - mean) / std.
+Preprocessing (version in fingerprints.PREPROCESSING_VERSION): every image is stretched to S x S; larger ones are
+reduced once, with antialiasing; smaller ones are enlarged bilinearly, in one step with the augmentation's geometry.
+Grey is repeated over three channels. Then (x / 255 - mean) / std.
 """
 
 from __future__ import annotations

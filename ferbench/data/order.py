@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ferbench.records import derived_seed
+from ferbench.fingerprints import derived_seed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ferbench.components import Dataset
+from ferbench.components import ROLES, Dataset, Role
 from ferbench.data.split_cache import SplitCache, StoredSplit
 from ferbench.errors import DatasetError, DatasetMissing, UsageError
 from ferbench.expressions import alignment, label_set
-from ferbench.records import ROLES, Role
 from ferbench.references import DatasetReference, parse_reference
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from ferbench.components import Dataset, Samples
 from ferbench.data.decoding import decode
 from ferbench.errors import DatasetError
 from ferbench.expressions import expression
-from ferbench.records import fingerprint
+from ferbench.fingerprints import fingerprint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ferbench.errors import FerbenchError
-from ferbench.records import EpochResult, Stage, StageResult
+from ferbench.records import EpochResult, StageResult
+from ferbench.stages import Stage
 from ferbench.training import Progress
 from ferbench.worker import StageOutcome, StageTask, Workbench, run_stage
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ferbench.costs import PlanCost
+from ferbench.fingerprints import as_plain
 from ferbench.publish.layout import aligned, wrapped
 from ferbench.publish.quantities import counted, duration, joined, size, whole
-from ferbench.records import Stage, as_plain
+from ferbench.stages import Stage
 
 _TRAINABLE = {"all": "all layers", "head": "head only"}
 

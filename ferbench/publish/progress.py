@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ferbench.publish.quantities import duration, percent, size, whole
-from ferbench.records import Run, Stage
+from ferbench.records import Run
+from ferbench.stages import Stage
 
 #: A log gets a line at this distance at the earliest, once a tenth of the stage has gone by ...
 LOG_SECONDS = 10.0

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ferbench.errors import StoreError
-from ferbench.records import Board, Predictions, Run, RunSummary, Score, Stage, StageResult, as_plain
+from ferbench.fingerprints import as_plain
+from ferbench.records import Board, Predictions, Run, RunSummary, Score, StageResult
+from ferbench.stages import Stage
 
 T = TypeVar("T")
 

@@ -13,7 +13,8 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ferbench.errors import StoreError
-from ferbench.records import Board, Predictions, Run, RunSummary, Speed, Stage, StageResult
+from ferbench.records import Board, Predictions, Run, RunSummary, Speed, StageResult
+from ferbench.stages import Stage
 from ferbench.store import codec
 from ferbench.store.connection import Database, open_database
 from ferbench.store.lookup import entry_of

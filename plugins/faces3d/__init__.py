@@ -14,7 +14,7 @@ from typing import Literal
 
 from ferbench import Dataset, DatasetFamily, Samples, hookimpl
 from ferbench.errors import DatasetError, UnknownName
-from ferbench.records import RecipeValue
+from ferbench.recipes import RecipeValue
 from ferbench_plugins.faces3d.splits import (
     COUNTS,
     EXPRESSIONS,
@@ -34,7 +34,7 @@ CITATION = (
 )
 DEFAULT_FOR: Mapping[str, Literal["auxiliary", "target"]] = {SOURCE: "auxiliary", FILM: "target"}
 #: A budget and a size for a demonstration on two CPU cores in minutes, where a backbone's own values would take hours.
-RECIPE: Mapping[str, RecipeValue] = {"images_seen": 6_000, "image_size": 48, "batch_size": 16}
+RECIPE: Mapping[str, RecipeValue] = {"images_seen": 6_000, "image_size": 48}
 LICENCE = "CC0 1.0 (the head); the pictures are anybody's"
 
 

@@ -1,0 +1,109 @@
+"""Matrix files: axes, budget and settings of a command, read from TOML."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ferbench.errors import RecipeError, UsageError
+from ferbench.matrix import RecipeAxis, parse_chain, recipe_axis
+from ferbench.settings import VARIABLES
+
+_KEYS = ("backbones", "strategies", "targets", "auxiliaries", "seeds", "weights", "epochs", "recipe", "settings")
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixFile:
+    """A matrix file's content. What it does not name is None, for flags and defaults to fill."""
+
+    backbones: tuple[str, ...] | None
+    strategies: tuple[str, ...] | None
+    targets: tuple[str, ...] | None
+    auxiliaries: tuple[tuple[str, ...], ...] | None
+    seeds: tuple[int, ...] | None
+    weights: tuple[str, ...] | None
+    axes: tuple[RecipeAxis, ...]
+    epochs: float | None
+    settings: Mapping[str, str]
+
+
+def read_matrix(path: Path) -> MatrixFile:
+    """Read a matrix file (TOML); see `benchmarks/matrices`.
+
+    Raises
+    ------
+    UsageError : not readable, not TOML, an unknown key or a value of the wrong type, with file and key
+    """
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"matrix file {path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"matrix file {path} is not TOML: {error}") from error
+    for key in table:
+        if key not in _KEYS:
+            raise UsageError(f"matrix file {path}: unknown key {key!r}, there are {', '.join(_KEYS)}")
+    settings = table.get("settings", {})
+    if not isinstance(settings, dict) or not all(isinstance(value, str) for value in settings.values()):
+        raise UsageError(f"matrix file {path}: settings holds text values: {', '.join(VARIABLES)}")
+    for key in settings:
+        if key not in VARIABLES:
+            raise UsageError(f"matrix file {path}: unknown setting {key!r}, there are {', '.join(VARIABLES)}")
+    epochs = table.get("epochs")
+    if epochs is not None and (type(epochs) not in (int, float) or not 0 < epochs < math.inf):
+        raise UsageError(f"matrix file {path}: epochs={epochs!r} is no positive number")
+    chains = table.get("auxiliaries")
+    if isinstance(chains, list):
+        chains = [parse_chain(chain) if isinstance(chain, str) else chain for chain in chains]
+        if not all(isinstance(name, str) for chain in chains if isinstance(chain, (list, tuple)) for name in chain):
+            chains = None
+    if "auxiliaries" in table and (
+        not isinstance(chains, list) or not all(isinstance(chain, (list, tuple)) for chain in chains)
+    ):
+        raise UsageError(f"matrix file {path}: auxiliaries is a list of chains, each a name or a list of names")
+    return MatrixFile(
+        backbones=_words(path, table, "backbones"),
+        strategies=_words(path, table, "strategies"),
+        targets=_words(path, table, "targets"),
+        auxiliaries=None if chains is None else tuple(tuple(chain) for chain in chains) or ((),),
+        seeds=_seeds(path, table),
+        weights=_words(path, table, "weights"),
+        axes=tuple(_recipe_axes(path, table.get("recipe", {}))),
+        epochs=None if epochs is None else float(epochs),
+        settings=settings,
+    )
+
+
+def _words(path: Path, table: Mapping[str, object], key: str) -> tuple[str, ...] | None:
+    value = table.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, list) or not value or not all(isinstance(item, str) and item for item in value):
+        raise UsageError(f"matrix file {path}: {key} is a list of names")
+    return tuple(value)
+
+
+def _seeds(path: Path, table: Mapping[str, object]) -> tuple[int, ...] | None:
+    value = table.get("seeds")
+    if value is None:
+        return None
+    if not isinstance(value, list) or not value or not all(type(item) is int and item >= 0 for item in value):
+        raise UsageError(f"matrix file {path}: seeds is a list of whole numbers from 0 up")
+    return tuple(value)
+
+
+def _recipe_axes(path: Path, table: object) -> Iterator[RecipeAxis]:
+    if not isinstance(table, dict):
+        raise UsageError(f"matrix file {path}: recipe is a table of values")
+    try:
+        for key, value in table.items():
+            if isinstance(value, dict):
+                for inner, inner_value in value.items():
+                    yield recipe_axis(f"{key}.{inner}", inner_value if isinstance(inner_value, list) else [inner_value])
+            else:
+                yield recipe_axis(key, value if isinstance(value, list) else [value])
+    except RecipeError as error:
+        raise RecipeError(f"matrix file {path}: {error}") from error

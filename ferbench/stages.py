@@ -1,0 +1,97 @@
+"""The frozen records of what is to be computed: cells, and the stages that they need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ferbench.recipes import Recipe, RecipeValue
+
+
+@dataclass(frozen=True, slots=True)
+class StageChange:
+    """One recipe value for one stage only; stages count from 1, as in `--set stage2.lr=0.001`."""
+
+    stage: int
+    key: str
+    value: RecipeValue
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One coordinate of a matrix.
+
+    `weights` is a policy: auto, pretrained, random, or a file's path. `auxiliaries` is one chain, in order.
+    """
+
+    backbone: str
+    weights: str
+    strategy: str
+    target: str
+    auxiliaries: tuple[str, ...]
+    recipe: Recipe
+    seed: int
+    stage_changes: tuple[StageChange, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """What a strategy asks for: a stage before names are resolved.
+
+    datasets : names of the datasets whose train role is trained on, together
+    share : of the cell's `images_seen`
+    changes : recipe values of this stage, as pairs of key and value
+    """
+
+    datasets: tuple[str, ...]
+    share: float
+    changes: tuple[tuple[str, RecipeValue], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPart:
+    """One dataset's training samples: the reference as a cell has it, and the hash of pixels and labels."""
+
+    dataset: str
+    splits: str
+    content: str
+    count: int
+    synthetic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InitialWeights:
+    """Where a chain starts: `sha256` is the file's, or the word `random`; `source` says in words what it is."""
+
+    sha256: str
+    source: str
+    path: str | None = None
+
+    @property
+    def is_random(self) -> bool:
+        return self.sha256 == "random"
+
+
+RANDOM_WEIGHTS = InitialWeights("random", "random")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage with everything resolved; what it computes is named by its fingerprint.
+
+    recipe : its `images_seen` is this stage's own share of the budget; values that cannot matter here (such as
+        `target_share`) are put to the general default, so that equal work has one fingerprint
+    index : position in the chain, from 0
+    parent : fingerprint of the stage that it goes on from, or None
+    select : content of the select samples that the checkpoint is chosen on; empty where the last one is taken
+    """
+
+    fingerprint: str
+    index: int
+    backbone: str
+    weights: InitialWeights
+    parts: tuple[TrainingPart, ...]
+    classes: tuple[str, ...]
+    recipe: Recipe
+    seed: int
+    parent: str | None
+    select: tuple[str, ...] = ()
