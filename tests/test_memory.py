@@ -66,7 +66,7 @@ import torch
 torch.set_num_threads(1)
 torch.ones(25_000_000).sum()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(5):
+for _ in range(30):
     torch.ones(25_000_000).sum()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
@@ -78,6 +78,7 @@ def test_held_memory_is_not_handed_out_anew() -> None:
         done = subprocess.run([sys.executable, "-c", CHURN, how], check=True, capture_output=True, text=True)
         return int(done.stdout)
 
-    # 5 times 100 MB are 122,000 pages of 4 kB.
-    assert faults("leave") > 50_000
-    assert faults("hold") < 5_000
+    # 30 times 100 MB are 732,000 pages of 4 kB. Held blocks fit again once some have grown together.
+    left, held = faults("leave"), faults("hold")
+    assert left > 500_000
+    assert held < left / 2
