@@ -168,7 +168,7 @@ def test_a_wide_board_is_one_line_an_entry() -> None:
     header = next(line for line in lines if line.startswith("#"))
     titles = re.split(r"\s{2,}", header)
     assert titles == [
-        *("#", "row", "backbone", "strategy", "after", "weights", "size", "device", "seeds", "accuracy %", "±"),
+        *("#", "row", "backbone", "strategy", "with", "weights", "size", "device", "seeds", "accuracy %", "±"),
         *("95 % interval", "UAR %", "F1 %", "images", "time"),
     ]
     row = next(line for line in lines if "aaaaaaaaaa" in line)
@@ -199,7 +199,7 @@ def test_a_long_name_gives_way_to_columns_that_have_room() -> None:
     header = next(line for line in board_lines(BOARD, ENTRIES, width=120) if line.startswith("#"))
     assert "backbone" not in header
     assert "seeds" in header
-    assert "after" in header
+    assert "with" in header
 
 
 def test_what_all_rows_note_is_said_once() -> None:
@@ -335,7 +335,7 @@ def run(status: str = "finished", **changes: object) -> Run:
 
 
 def test_lines_of_runs() -> None:
-    what = "0123456789  vgg16 · cascade · after a, b · on film · seed 3: "
+    what = "0123456789  vgg16 · cascade · with a, b · on film · seed 3: "
     assert run_line(run()) == f"finished {what}accuracy 45.7 %"
     assert run_line(run("failed", error="no room")) == f"failed {what}no room"
     assert summary_line([run()], [run("failed")], 2, 252) == (

@@ -68,7 +68,7 @@ _COLUMNS = {
         _Column("row", lambda e: e.row, lambda e: ""),
         _Column("backbone", lambda e: e.backbone, lambda e: e.backbone),
         _Column("strategy", lambda e: e.strategy, lambda e: e.strategy),
-        _Column("after", lambda e: _chain(e) or "–", lambda e: _chain(e) and f"after {_chain(e)}"),
+        _Column("with", lambda e: _chain(e) or "–", lambda e: _chain(e) and f"with {_chain(e)}"),
         _Column("weights", lambda e: e.weights, lambda e: f"weights: {e.weights}"),
         _Column("size", lambda e: f"{e.image_size} px", lambda e: f"{e.image_size} px", "right"),
         _Column("device", lambda e: e.device, lambda e: e.device),
@@ -90,7 +90,7 @@ _COLUMNS = {
 
 #: Which columns go first where there is no room.
 _LEAVING = (
-    *("weights", "time", "images", "device", "after", "size", "seeds", "backbone"),
+    *("weights", "time", "images", "device", "with", "size", "seeds", "backbone"),
     *("F1 %", "UAR %", "strategy", "95 % interval"),
 )
 
@@ -144,7 +144,7 @@ def failure_lines(failed: Sequence[Failure], *, width: int = 80, paint: Paint = 
     """Failed runs, one paragraph a row."""
     lines = []
     for each in failed:
-        what = [each.backbone, each.strategy, *([f"after {', '.join(each.auxiliaries)}"] if each.auxiliaries else [])]
+        what = [each.backbone, each.strategy, *([f"with {', '.join(each.auxiliaries)}"] if each.auxiliaries else [])]
         seeds = f"seed{'' if len(each.seeds) == 1 else 's'} {', '.join(map(str, each.seeds))}"
         text = f"failed  {each.row}  {' · '.join([*what, seeds])}: {each.error}"
         lines += [paint.bad(line) for line in wrapped(text, width, hanging=_INDENT)]
@@ -166,7 +166,7 @@ def _fitted(entries: Sequence[Entry], width: int) -> tuple[list[_Column], list[_
     """The columns that the width carries, and those that go under each entry; a column without content goes away."""
     empty = {
         *(["±"] if all(entry.accuracy.sd is None for entry in entries) else []),
-        *(["after"] if not any(entry.auxiliaries for entry in entries) else []),
+        *(["with"] if not any(entry.auxiliaries for entry in entries) else []),
     }
     needed = {
         column.title: max(len(column.title), *(len(column.cell(entry)) for entry in entries), 0)

@@ -79,7 +79,7 @@ def figures(loss: float, images_per_second: float, stage_left: float, all_left: 
 def run_line(run: Run) -> str:
     """One line for a run that has just ended."""
     cell = run.cell
-    chain = [f"after {', '.join(cell.auxiliaries)}"] if cell.auxiliaries else []
+    chain = [f"with {', '.join(cell.auxiliaries)}"] if cell.auxiliaries else []
     what = " · ".join([cell.backbone, cell.strategy, *chain, f"on {cell.target}", f"seed {cell.seed}"])
     if run.status == "failed":
         return f"failed {run.row}  {what}: {run.error}"
