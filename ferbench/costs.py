@@ -6,32 +6,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ferbench.plan import Plan
+from ferbench.records import Speed, SpeedKey
 from ferbench.stages import Stage
 
 #: An image's forward pass alone against forward, backward and update; evaluation is estimated by it.
 _EVALUATION_SHARE = 1 / 3
-
-
-@dataclass(frozen=True, slots=True)
-class SpeedKey:
-    """What a training speed depends on."""
-
-    backbone: str
-    image_size: int
-    trainable: str
-    precision: str
-    batch_size: int
-    device: str
-    threads: int
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What one stage of that kind cost: images/s, peak memory and the checkpoint's size in bytes."""
-
-    images_per_second: float
-    peak_memory_bytes: int | None = None
-    checkpoint_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +44,7 @@ def speed_key(stage: Stage, device_kind: str, threads: int) -> SpeedKey:
 def plan_cost(
     plan: Plan,
     done: Collection[str],
-    measured: Mapping[SpeedKey, Measured],
+    measured: Mapping[SpeedKey, Speed],
     device_kind: str,
     threads: int,
     evaluated: Mapping[str, int],
@@ -88,7 +67,8 @@ def plan_cost(
         images = stage.recipe.images_seen + _EVALUATION_SHARE * evaluated.get(stage.fingerprint, 0)
         seconds[stage.fingerprint] = None if known is None else images / known.images_per_second
         memory.append(None if known is None else known.peak_memory_bytes)
-        disk.append(None if known is None else known.checkpoint_bytes)
+        # float32 parameters are all but a few kilobytes of a checkpoint.
+        disk.append(None if known is None or known.parameters is None else 4 * known.parameters)
     return PlanCost(
         cells=len(plan.cells),
         stages=sum(len(cell.stages) for cell in plan.cells),

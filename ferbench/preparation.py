@@ -10,7 +10,7 @@ import numpy as np
 
 from ferbench.calibration import measured_speed
 from ferbench.catalog import Catalog
-from ferbench.costs import Measured, PlanCost, SpeedKey, plan_cost, speed_key
+from ferbench.costs import PlanCost, plan_cost, speed_key
 from ferbench.data.roles import check_auxiliary, check_target
 from ferbench.environment import automatic_precision
 from ferbench.errors import UsageError, WeightsError
@@ -18,7 +18,7 @@ from ferbench.expressions import label_set
 from ferbench.fingerprints import PROTOCOL_VERSION, fingerprint
 from ferbench.matrix import Matrix, unrolled
 from ferbench.plan import CellPlan, Plan, PlanInputs, make_plan
-from ferbench.records import Board, Environment, Predictions, Run, StageResult
+from ferbench.records import Board, Environment, Predictions, Run, Speed, SpeedKey, StageResult
 from ferbench.references import parse_reference
 from ferbench.stages import RANDOM_WEIGHTS, Cell, InitialWeights, Stage, TrainingPart
 from ferbench.store import Store
@@ -229,20 +229,9 @@ class Preparation:
         self, plan: Plan, pending: tuple[CellPlan, ...], tasks: tuple[StageTask, ...], calibrate: bool
     ) -> PlanCost:
         kind, threads = self._environment.device_kind, self._environment.threads
-        measured: dict[SpeedKey, Measured] = {}
+        measured: dict[SpeedKey, Speed] = {}
         for speed in self._store.speeds():
-            key = SpeedKey(
-                speed.backbone,
-                speed.image_size,
-                speed.trainable,
-                speed.precision,
-                speed.batch_size,
-                speed.device,
-                speed.threads,
-            )
-            # float32 parameters are all but a few kilobytes of a checkpoint.
-            known = Measured(speed.images_per_second, speed.peak_memory_bytes, 4 * speed.parameters)
-            measured.setdefault(key, known)
+            measured.setdefault(speed.key, speed)
         training = [task.stage for task in tasks if task.trained is None]
         if calibrate:
             self._calibrate(training, measured)
@@ -259,7 +248,7 @@ class Preparation:
             },
         )
 
-    def _calibrate(self, training: Iterable[Stage], measured: dict[SpeedKey, Measured]) -> None:
+    def _calibrate(self, training: Iterable[Stage], measured: dict[SpeedKey, Speed]) -> None:
         images: dict[SpeedKey, int] = {}
         first: dict[SpeedKey, Stage] = {}
         for stage in training:
@@ -271,6 +260,6 @@ class Preparation:
                 continue
             backbone = self._catalog.backbone(stage.backbone)
             try:
-                measured[key] = Measured(measured_speed(stage, backbone, self._bench.device))
+                measured[key] = Speed(key, measured_speed(stage, backbone, self._bench.device))
             except Exception:  # the stage itself will fail, be recorded and be told with its reason
                 continue

@@ -204,8 +204,8 @@ class RunSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Speed:
-    """How fast a finished stage was trained, for estimates of the next one."""
+class SpeedKey:
+    """What a training speed depends on."""
 
     backbone: str
     image_size: int
@@ -214,9 +214,16 @@ class Speed:
     batch_size: int
     device: str
     threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """What a stage of one kind cost, for estimates of the next one; None where it was timed but not trained."""
+
+    key: SpeedKey
     images_per_second: float
-    peak_memory_bytes: int
-    parameters: int
+    peak_memory_bytes: int | None = None
+    parameters: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

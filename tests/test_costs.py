@@ -9,10 +9,10 @@ from collections.abc import Callable, Collection
 import pytest
 from tiny import tiny_catalog
 
-from ferbench.costs import Measured, SpeedKey, plan_cost, speed_key
+from ferbench.costs import plan_cost, speed_key
 from ferbench.matrix import Matrix, RecipeAxis, unrolled
 from ferbench.plan import Plan, PlanInputs, make_plan
-from ferbench.records import Board
+from ferbench.records import Board, Speed, SpeedKey
 from ferbench.stages import RANDOM_WEIGHTS, TrainingPart
 
 
@@ -37,7 +37,7 @@ HEAD = dataclasses.replace(FULL, trainable="head")
 
 
 def test_totals_stand_alone_and_shared() -> None:
-    cost = plan_cost(SHARED, [], {FULL: Measured(100.0), HEAD: Measured(400.0)}, "cpu", 2, {})
+    cost = plan_cost(SHARED, [], {FULL: Speed(FULL, 100.0), HEAD: Speed(HEAD, 400.0)}, "cpu", 2, {})
     # Two stages of 400 for each of two cells, and one of 400: five that stand alone, three that are trained.
     assert (cost.cells, cost.stages, cost.unique_stages, cost.done_stages) == (3, 5, 3, 0)
     assert (cost.images, cost.unique_images) == (2000, 1200)
@@ -49,7 +49,7 @@ def test_totals_stand_alone_and_shared() -> None:
 
 def test_what_is_done_costs_nothing_and_evaluation_a_third() -> None:
     first, *others = (stage.fingerprint for stage in SHARED.stages)
-    measured = {FULL: Measured(100.0), HEAD: Measured(400.0)}
+    measured = {FULL: Speed(FULL, 100.0), HEAD: Speed(HEAD, 400.0)}
     cost = plan_cost(SHARED, [first], measured, "cpu", 2, dict.fromkeys(others, 300) | {first: 10_000})
     assert cost.done_stages == 1 and set(cost.stage_seconds) == set(others)
     assert cost.seconds == pytest.approx(500 / 100 + 500 / 400)
@@ -58,7 +58,7 @@ def test_what_is_done_costs_nothing_and_evaluation_a_third() -> None:
 
 
 def test_what_is_not_known_is_none() -> None:
-    partly = plan_cost(SHARED, [], {FULL: Measured(100.0, 7, 9)}, "cpu", 2, {})
+    partly = plan_cost(SHARED, [], {FULL: Speed(FULL, 100.0, 7, 9)}, "cpu", 2, {})
     assert (partly.seconds, partly.checkpoint_bytes, partly.peak_memory_bytes) == (None, None, None)
     assert sorted(partly.stage_seconds.values(), key=str) == [4.0, 4.0, None]
     for other in (
@@ -69,13 +69,13 @@ def test_what_is_not_known_is_none() -> None:
         {"image_size": 24},
     ):
         key = dataclasses.replace(FULL, **other)  # type: ignore[arg-type]
-        assert plan_cost(plan(("cascade",)), [], {key: Measured(100.0)}, "cpu", 2, {}).seconds is None
+        assert plan_cost(plan(("cascade",)), [], {key: Speed(key, 100.0)}, "cpu", 2, {}).seconds is None
 
 
 def test_memory_is_the_largest_and_disk_the_sum() -> None:
-    measured = {FULL: Measured(100.0, 700, 50), HEAD: Measured(400.0, 300, 60)}
+    measured = {FULL: Speed(FULL, 100.0, 700, 50), HEAD: Speed(HEAD, 400.0, 300, 60)}
     cost = plan_cost(SHARED, [], measured, "cpu", 2, {})
-    assert (cost.peak_memory_bytes, cost.checkpoint_bytes) == (700, 160)
+    assert (cost.peak_memory_bytes, cost.checkpoint_bytes) == (700, 4 * 160)
 
 
 def test_the_key_is_read_from_the_stage() -> None:

@@ -25,7 +25,7 @@ from ferbench.errors import StoreError, UnknownName, UsageError
 from ferbench.fingerprints import fingerprint
 from ferbench.metrics import correctness, scores
 from ferbench.recipes import Recipe
-from ferbench.records import Board, Environment, EpochResult, Predictions, Run, RunSummary, Speed, StageResult
+from ferbench.records import Board, Environment, EpochResult, Predictions, Run, RunSummary, Speed, SpeedKey, StageResult
 from ferbench.stages import RANDOM_WEIGHTS, Cell, InitialWeights, Stage, StageChange, TrainingPart
 from ferbench.store import codec, connection, migrations, open_store
 from ferbench.store.filesystem import file_system
@@ -179,9 +179,10 @@ def test_speeds_are_newest_first(store):
         name = f"stage {number}"
         store.save_stage(make_stage(name, batch_size=batch_size, trainable="head"), make_result(name, 10.0 * number))
     store.save_stage(make_stage("stage 1", batch_size=16, trainable="head"), make_result("stage 1", 99.0))
-    assert [(speed.batch_size, speed.images_per_second) for speed in store.speeds()] == [(16, 99), (32, 20), (8, 0)]
+    assert [(speed.key.batch_size, speed.images_per_second) for speed in store.speeds()] == [(16, 99), (32, 20), (8, 0)]
     made = make_result()
-    newest = Speed("vgg16", 48, "head", "auto", 16, "cpu", 2, 99.0, made.peak_memory_bytes, made.parameters)
+    key = SpeedKey("vgg16", 48, "head", "auto", 16, "cpu", 2)
+    newest = Speed(key, 99.0, made.peak_memory_bytes, made.parameters)
     assert store.speeds(limit=1) == [newest]
 
 

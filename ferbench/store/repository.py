@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ferbench.errors import StoreError
-from ferbench.records import Board, Predictions, Run, RunSummary, Speed, StageResult
+from ferbench.records import Board, Predictions, Run, RunSummary, Speed, SpeedKey, StageResult
 from ferbench.stages import Stage
 from ferbench.store import codec
 from ferbench.store.connection import Database, open_database
@@ -104,10 +104,14 @@ class Store:
 
     def speeds(self, limit: int = 1_000) -> list[Speed]:
         """How fast the last stages were trained, newest first."""
-        names = list(Speed.__dataclass_fields__)
-        query = select(*(stages.c[name] for name in names)).order_by(stages.c.saved_at.desc(), stages.c.id.desc())
+        names = list(SpeedKey.__dataclass_fields__)
+        measured = ("images_per_second", "peak_memory_bytes", "parameters")
+        query = select(*(stages.c[name] for name in (*names, *measured))).order_by(
+            stages.c.saved_at.desc(), stages.c.id.desc()
+        )
         with self._database.reading() as connection:
-            return [Speed(*row) for row in connection.execute(query.limit(limit))]
+            rows = connection.execute(query.limit(limit)).all()
+        return [Speed(SpeedKey(*row[: len(names)]), *row[len(names) :]) for row in rows]
 
     def save_predictions(self, stage_fingerprint: str, content: str, predictions: Predictions) -> None:
         """Keep a stage's predictions of one split, once per (stage, dataset, split, content); the last ones stay.
