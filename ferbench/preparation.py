@@ -150,13 +150,13 @@ class Preparation:
     def _training_part(self, reference: str, labels: str) -> TrainingPart:
         samples = self._roles.train(reference, labels)
         for line in samples.warnings:
-            self._warn(line)
+            self._warn(f"{samples.dataset}: {line}")
         return TrainingPart(reference, samples.splits, samples.content, samples.count, samples.synthetic)
 
     def _board(self, target: str, labels: str) -> Board:
         samples = self._roles.report(target, labels)
         for line in samples.warnings:
-            self._warn(line)
+            self._warn(f"{samples.dataset}: {line}")
         if samples.labels is None:
             raise UsageError(f"target {target}: the labels of {samples.splits} are withheld, name another split")
         named = label_set(labels)
