@@ -198,8 +198,8 @@ def test_a_readers_warnings_are_told_once(make_bench) -> None:  # type: ignore[n
     bench = make_bench(catalog=tiny_catalog(warned))
     prepared(bench, "cascade target-only", targets=("noisy",), seeds=(0, 1))
     assert sorted(line for line in bench.reporter.warnings if "odd files" in line) == [
-        "odd files in te",
-        "odd files in tr",
+        "noisy: odd files in te",
+        "noisy: odd files in tr",
     ]
 
 
