@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ferbench.errors import CheckpointError
+from ferbench.errors import CheckpointError, CheckpointLost
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -66,7 +66,7 @@ class Checkpoints:
 
         Raises
         ------
-        CheckpointError : not there, not readable, or not of the given hash
+        CheckpointLost : not there, not readable, or not of the given hash
         """
         from safetensors import SafetensorError
         from safetensors.torch import load
@@ -75,15 +75,17 @@ class Checkpoints:
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise CheckpointError(
-                f"checkpoint {path} cannot be read: {error.strerror}; run again with --force"
+            raise CheckpointLost(
+                fingerprint, f"checkpoint {path} cannot be read: {error.strerror}; run again with --force"
             ) from error
         if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-            raise CheckpointError(f"checkpoint {path} is not the file that was stored: run again with --force")
+            raise CheckpointLost(
+                fingerprint, f"checkpoint {path} is not the file that was stored: run again with --force"
+            )
         try:
             return load(content)
         except SafetensorError as error:
-            raise CheckpointError(f"checkpoint {path} is damaged: run again with --force") from error
+            raise CheckpointLost(fingerprint, f"checkpoint {path} is damaged: run again with --force") from error
 
     def remove(self, fingerprint: str) -> None:
         self.path(fingerprint).unlink(missing_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,7 +24,7 @@ from ferbench.settings import Settings
 from ferbench.stages import Stage
 from ferbench.store import Store
 from ferbench.training import Progress
-from ferbench.worker import StageOutcome, StageTask, Workbench
+from ferbench.worker import StageOutcome, StageTask, Workbench, evaluated
 
 
 class Reporter(Protocol):
@@ -105,9 +105,10 @@ class Engine:
                 self._catalog.run_finished(run, self._reporter.warn)
 
         settle()
-        left = [task.stage for task in prepared.tasks]
-        for task, outcome in execute(prepared.tasks, self._bench, watch, known):
-            left.remove(task.stage)
+        left = {task.stage.fingerprint: task.stage for task in prepared.tasks}
+        trained: set[str] = set()
+        for task, outcome in execute(prepared.tasks, self._bench, watch, known, prepared.spare):
+            left.pop(task.stage.fingerprint, None)
             if isinstance(outcome, StageFailure):
                 failures[task.stage.fingerprint] = outcome
                 self._reporter.stage_failed(task.stage, outcome.line, outcome.trace)
@@ -115,9 +116,11 @@ class Engine:
                 self._keep(task, outcome, prepared.plan)
                 if task.trained is None:
                     unpaid[task.stage.fingerprint] = outcome.result
+                    trained.add(task.stage.fingerprint)
                     self._reporter.stage_finished(task.stage, outcome.result)
                     self._catalog.stage_finished(task.stage, outcome.result, self._reporter.warn)
-                self._drop_parent(task.stage, left, prepared.plan)
+                if task.stage.parent in trained:
+                    self._drop_parent(task.stage, left.values(), prepared.plan)
             settle()
         return Outcome(tuple(finished), tuple(failed), tuple(prepared.finished.values()))
 
@@ -125,19 +128,19 @@ class Engine:
         stage = task.stage
         if task.trained is None:
             self._store.save_stage(stage, outcome.result)
-        boards = {
-            (self._roles.report(cell.cell.target, cell.cell.recipe.label_set).content, cell.board.split): cell.board
-            for cell in plan.cells
-            if cell.stages[-1] == stage.fingerprint
-        }
-        for content, predictions in outcome.predictions:
-            board = boards.get((content, predictions.split))
-            self._store.save_predictions(
-                stage.fingerprint, content if board is None else board.fingerprint, predictions
-            )
+        boards = {cell.cell.target: cell.board for cell in plan.cells if cell.stages[-1] == stage.fingerprint}
+        for evaluation, predictions in outcome.predictions:
+            if evaluation.role == "report":
+                content = boards[evaluation.reference].fingerprint
+            else:
+                content = evaluated(self._roles, evaluation, task.label_set).content
+            self._store.save_predictions(stage.fingerprint, content, predictions)
 
-    def _drop_parent(self, stage: Stage, left: list[Stage], plan: Plan) -> None:
-        """Delete the parent's checkpoint once no planned child waits for it, unless a cell ends with it."""
+    def _drop_parent(self, stage: Stage, left: Collection[Stage], plan: Plan) -> None:
+        """Delete the parent's checkpoint, made by this command, once no planned child waits for it.
+
+        It stays where a cell ends with it.
+        """
         parent = stage.parent
         if parent is None or any(other.parent == parent for other in left):
             return
@@ -203,9 +206,9 @@ class Engine:
         absent = set.intersection(*(set(result.absent_classes) for result in results))
         if absent:
             notes.append(f"never trained on {', '.join(sorted(absent))}")
-        if cell.cell.recipe.checkpoint == "best-on-select":
-            labels = cell.cell.recipe.label_set
-            chosen_on = self._roles.select(cell.cell.target, labels).splits.split("+")
+        target = cell.cell.target
+        if any(stage.select and target in (part.dataset for part in stage.parts) for stage in chain):
+            chosen_on = self._roles.select(target, cell.cell.recipe.label_set).splits.split("+")
             if set(chosen_on) & set(cell.board.split.split("+")):
                 notes.append("selected on the reported split")
         return tuple(dict.fromkeys(notes))

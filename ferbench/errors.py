@@ -11,6 +11,7 @@ FerbenchError                exit code 1, one line for people
 ├── WeightsError             weights that cannot be had, read or fitted
 ├── TrainingError            a stage that cannot go on (a loss that is not finite)
 ├── CheckpointError          a stored checkpoint that is not what it says
+│   └── CheckpointLost       one that was there is gone or damaged; training its stage again brings it back
 └── StoreError               the leaderboard file cannot be used
 
 The message is the one line: what was wrong, where, what to do next. The CLI's edge prints it, once.
@@ -109,7 +110,18 @@ class TrainingError(FerbenchError):
 
 
 class CheckpointError(FerbenchError):
-    """A stored checkpoint that is missing, broken or not the one that was asked for."""
+    """A stored checkpoint that cannot be written or read."""
+
+
+class CheckpointLost(CheckpointError):
+    """A checkpoint that is missing, damaged or not the one that was stored.
+
+    fingerprint : of the stage whose training brings it back
+    """
+
+    def __init__(self, fingerprint: str, message: str) -> None:
+        super().__init__(message)
+        self.fingerprint = fingerprint
 
 
 class StoreError(FerbenchError):

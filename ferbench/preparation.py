@@ -22,7 +22,7 @@ from ferbench.records import Board, Environment, Predictions, Run, Speed, SpeedK
 from ferbench.references import parse_reference
 from ferbench.stages import RANDOM_WEIGHTS, Cell, InitialWeights, Stage, TrainingPart
 from ferbench.store import Store
-from ferbench.weights import resolve_weights
+from ferbench.weights import POLICIES, check_fit, resolve_weights
 from ferbench.worker import Evaluation, StageTask, Workbench, evaluated
 
 #: Fewer steps than this are over before an estimate would be.
@@ -37,6 +37,7 @@ class Prepared:
     finished : runs that are in the store already, by cell key
     tasks : what remains to be trained or predicted, parents first
     known : results of stages trained before
+    spare : tasks that would train the known stages again, should their checkpoints turn out to be lost
     synthetic : no real face is trained on
     """
 
@@ -46,6 +47,7 @@ class Prepared:
     finished: Mapping[str, Run]
     tasks: tuple[StageTask, ...]
     known: Mapping[str, StageResult]
+    spare: Mapping[str, StageTask]
     synthetic: bool
 
 
@@ -66,6 +68,7 @@ class Preparation:
         self._roles = bench.roles
         self._environment = environment
         self._tell = warn
+        self._found: dict[tuple[str, str], InitialWeights | None] = {}
         self._weights: dict[tuple[str, str], InitialWeights] = {}
         self._warned: set[str] = set()
 
@@ -95,6 +98,7 @@ class Preparation:
             finished=finished,
             tasks=tasks,
             known=known,
+            spare={name: _task(stages[name], cell) for cell in pending for name in cell.stages if name in known},
             synthetic=all(part.synthetic for stage in plan.stages for part in stage.parts),
         )
 
@@ -133,18 +137,25 @@ class Preparation:
 
     def _resolve_weights(self, cell: Cell) -> None:
         key = (cell.backbone, cell.weights)
-        if key in self._weights:
-            return
-        found = resolve_weights(self._catalog.backbone(cell.backbone), cell.weights)
+        backbone = self._catalog.backbone(cell.backbone)
+        if key not in self._found:
+            self._found[key] = resolve_weights(backbone, cell.weights)
+        found = self._found[key]
         if found is None:
             advice = "connect to the network, give a file with --weights FILE, or take --weights random"
-            if not parse_reference(cell.target, self._catalog.dataset).dataset.embedded:
-                raise WeightsError(f"pretrained weights of {cell.backbone} cannot be had here: {advice}")
+            for name in (cell.target, *cell.auxiliaries):
+                if not parse_reference(name, self._catalog.dataset).dataset.embedded:
+                    raise WeightsError(
+                        f"pretrained weights of {cell.backbone} cannot be had here, and {name} is real data: {advice}"
+                    )
             self._warn(
                 f"no pretrained weights of {cell.backbone} can be had here: it starts from random ones, "
                 f"and the row will say so ({advice})"
             )
             found = RANDOM_WEIGHTS
+        elif cell.weights not in POLICIES and key not in self._weights:
+            # A file of the wrong network is found out now, before any cell is stored as failed.
+            check_fit(backbone, found, len(label_set(cell.recipe.label_set).classes), cell.recipe.image_size)
         self._weights[key] = found
 
     def _training_part(self, reference: str, labels: str) -> TrainingPart:
@@ -189,14 +200,11 @@ class Preparation:
     ) -> tuple[StageTask, ...]:
         """What has to be trained or predicted for the pending cells, parents first."""
         evaluations: dict[str, dict[Evaluation, None]] = {}
-        references: dict[str, tuple[str, ...]] = {}
-        labels: dict[str, str] = {}
+        needing: dict[str, CellPlan] = {}
         trained: set[str] = set()
         order: dict[str, None] = {}
         for cell in pending:
-            for name in cell.stages:
-                references[name] = tuple(part.dataset for part in stages[name].parts)
-                labels[name] = cell.cell.recipe.label_set
+            needing.update(dict.fromkeys(cell.stages, cell))
             final = cell.stages[-1]
             wanted = [Evaluation(cell.cell.target, "select"), Evaluation(cell.cell.target, "report")]
             if final in known and all(self._stored(final, evaluation, cell) for evaluation in wanted):
@@ -210,10 +218,8 @@ class Preparation:
                 trained.add(name)
             order.update(dict.fromkeys(name for name in cell.stages if name in trained))
         return tuple(
-            StageTask(
-                stage=stages[name],
-                references=references[name],
-                label_set=labels[name],
+            dataclasses.replace(
+                _task(stages[name], needing[name]),
                 evaluations=tuple(evaluations.get(name, {})),
                 trained=None if name in trained else known[name],
             )
@@ -263,3 +269,8 @@ class Preparation:
                 measured[key] = Speed(key, measured_speed(stage, backbone, self._bench.device))
             except Exception:  # the stage itself will fail, be recorded and be told with its reason
                 continue
+
+
+def _task(stage: Stage, cell: CellPlan) -> StageTask:
+    """What a worker needs to train a stage of this cell; it predicts nothing."""
+    return StageTask(stage, tuple(part.dataset for part in stage.parts), cell.cell.recipe.label_set, ())

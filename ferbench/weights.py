@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ferbench.components import Backbone, WeightsFile
-from ferbench.errors import WeightsError
+from ferbench.errors import FerbenchError, WeightsError, one_line
 from ferbench.stages import RANDOM_WEIGHTS, InitialWeights
 from ferbench.state_dicts import file_sha256, weights_file
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 #: What `--weights` takes besides a file's path.
 POLICIES = ("auto", "pretrained", "random")
+
+#: What was found to fit in this process: backbone, SHA-256 of the file, pixels a side.
+_FITTING: set[tuple[str, str, int]] = set()
 
 
 def resolve_weights(backbone: Backbone, policy: str) -> InitialWeights | None:
@@ -68,3 +71,29 @@ def load_initial_weights(backbone: Backbone, module: nn.Module, weights: Initial
     # Loaders may build a second network; the caller's random numbers are not theirs to draw.
     with torch.random.fork_rng(devices=[]):
         backbone.load_weights(module, WeightsFile(path, weights.sha256, weights.source))
+
+
+def check_fit(backbone: Backbone, weights: InitialWeights, num_classes: int, image_size: int) -> None:
+    """Refuse weights that would not load when their stage comes; what fits is tried once a process.
+
+    num_classes, image_size : what `Backbone.build` takes; the backbone is built and thrown away, on the CPU
+    The caller's random numbers are not drawn. Random weights always fit.
+
+    Raises
+    ------
+    WeightsError : a file that is gone, has changed since it was resolved, or does not fit
+    """
+    key = (backbone.name, weights.sha256, image_size)
+    if weights.is_random or key in _FITTING:
+        return
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        module = backbone.build(num_classes, image_size)
+    try:
+        load_initial_weights(backbone, module, weights)
+    except FerbenchError:
+        raise
+    except Exception as error:  # a plugin's loader may raise anything
+        raise WeightsError(f"{weights.path} does not fit {backbone.name}: {one_line(error)}") from error
+    _FITTING.add(key)

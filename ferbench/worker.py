@@ -56,10 +56,10 @@ class StageTask:
 
 @dataclass(frozen=True, slots=True)
 class StageOutcome:
-    """A trained stage with its predictions, each with the content hash of what was predicted."""
+    """A trained stage with what it predicted for each evaluation."""
 
     result: StageResult
-    predictions: tuple[tuple[str, Predictions], ...]
+    predictions: tuple[tuple[Evaluation, Predictions], ...]
 
 
 @dataclass(slots=True)
@@ -111,7 +111,7 @@ def run_stage(
     predictions = []
     for evaluation in task.evaluations:
         samples = evaluated(bench.roles, evaluation, task.label_set)
-        predictions.append((samples.content, _predicted(module, samples, normalisation, stage, bench)))
+        predictions.append((evaluation, _predicted(module, samples, normalisation, stage, bench)))
     return StageOutcome(result, tuple(predictions))
 
 

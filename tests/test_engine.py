@@ -14,6 +14,7 @@ from tiny import bar_dataset, matrix, tiny_backbone, tiny_catalog
 
 from ferbench import hookimpl
 from ferbench.errors import RecipeError, UnknownName, UsageError, WeightsError
+from ferbench.matrix import parse_axis
 from ferbench.plugin_source import Plugin
 from ferbench.records import Run
 from ferbench.state_dicts import file_sha256
@@ -249,3 +250,74 @@ def test_observers_are_told_and_a_failing_one_is_one_warning(make_bench) -> None
     outcome = bench.run("cascade target-only")
     assert len(outcome.finished) == 2 and len(told) == 3
     assert sum("observer broke" in line for line in bench.reporter.warnings) == 1
+
+
+def test_a_parents_checkpoint_that_another_process_took_away_is_trained_again(make_bench) -> None:
+    whole = make_bench("whole")
+    (expected,) = whole.run("cascade").finished
+    bench = make_bench("shared")
+    bench.run("source-only")
+    prepared = bench.engine.prepare(matrix("cascade"), calibrate=False)
+    (task,) = prepared.tasks
+    bench.engine._checkpoints.remove(task.stage.parent)
+    (run,) = bench.engine.run(prepared).finished
+    assert run.scores == expected.scores
+    assert [stage.fingerprint for stage in bench.reporter.stages] == [run.stages[0], run.stages[0], run.stages[1]]
+
+
+@pytest.mark.parametrize("damage", [b"x", b""])
+def test_a_damaged_checkpoint_counts_as_missing(bench, damage: bytes) -> None:
+    (source,) = bench.run("source-only").finished
+    bench.engine._checkpoints.path(source.stages[0]).write_bytes(damage)
+    outcome = bench.run("cascade")
+    assert len(outcome.finished) == 1 and outcome.failed == ()
+
+
+def test_a_damaged_final_checkpoint_is_trained_again_for_another_board(bench) -> None:
+    (first,) = bench.run("target-only").finished
+    bench.engine._checkpoints.path(first.stages[0]).write_bytes(b"x")
+    (second,) = bench.run("target-only", targets=("small:va",)).finished
+    assert second.stages == first.stages and second.board != first.board
+    assert len(bench.reporter.stages) == 2
+
+
+def test_a_finals_checkpoint_of_an_earlier_command_stays(bench) -> None:
+    (source,) = bench.run("source-only").finished
+    bench.run("cascade")
+    assert bench.engine._checkpoints.holds(source.stages[-1])
+
+
+@pytest.mark.parametrize("order", [("small", "there"), ("there", "small")])
+def test_real_data_never_starts_from_random_weights_unasked(make_bench, order: tuple[str, str], tmp_path: Path) -> None:
+    there = dataclasses.replace(
+        bar_dataset("there", 5), embedded=False, identity=None, locate=lambda folder: tmp_path / "there"
+    )
+    (tmp_path / "there").mkdir()
+    bench = make_bench(catalog=tiny_catalog(there))
+    with pytest.raises(WeightsError, match="there is real data"):
+        bench.run("target-only", weights=("auto",), targets=order)
+    with pytest.raises(WeightsError, match="there is real data"):
+        bench.run("cascade", weights=("auto",), auxiliaries=(("big",), ("there",)))
+    assert len(bench.run("target-only", weights=("random",), targets=order).finished) == 2
+
+
+def test_select_predictions_are_kept_apart_where_the_board_is_the_select_split(bench) -> None:
+    (run,) = bench.run("target-only", targets=("small:va",)).finished
+    select = bench.engine._roles.select("small:va")
+    assert bench.store.predictions(run.stages[-1], "small", "va", select.content) is not None
+    assert report(bench, run) is not None
+
+
+def test_a_file_of_another_network_is_refused_before_anything_is_stored(bench, tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    save_file({"layer.weight": torch.zeros(3)}, path)
+    with pytest.raises(WeightsError, match="do not fit"):
+        bench.run("target-only", weights=(str(path),))
+    assert bench.store.runs() == []
+
+
+def test_one_stage_that_selects_on_the_reported_split_is_enough_to_say_so(bench) -> None:
+    selecting = parse_axis("stage2.checkpoint=best-on-select")
+    wanted = dataclasses.replace(matrix("cascade", targets=("small:select",)), axes=(selecting,))
+    (run,) = bench.engine.run(bench.engine.prepare(wanted, calibrate=False)).finished
+    assert "selected on the reported split" in run.notes

@@ -58,7 +58,7 @@ def run(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
 
         monkeypatch.setattr(inprocess, "run_stage", run_stage)
         watch, results = Watch(), {} if known is None else known
-        outcomes = {t.stage.fingerprint: o for t, o in execute(tasks, None, watch, results)}  # type: ignore[arg-type]
+        outcomes = {t.stage.fingerprint: o for t, o in execute(tasks, None, watch, results, {})}  # type: ignore[arg-type]
         return outcomes, watch, parents, results
 
     return run
@@ -104,6 +104,6 @@ def test_outcomes_come_as_soon_as_they_are_there(monkeypatch: pytest.MonkeyPatch
         return StageOutcome(dataclasses.replace(result(task.stage.fingerprint)), ())
 
     monkeypatch.setattr(inprocess, "run_stage", run_stage)
-    outcomes = execute(TASKS, None, Watch(), {})  # type: ignore[arg-type]
+    outcomes = execute(TASKS, None, Watch(), {}, {})  # type: ignore[arg-type]
     next(outcomes)
     assert done == ["a"]

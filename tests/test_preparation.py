@@ -184,7 +184,10 @@ def test_weights_that_cannot_be_had_are_a_warning_on_embedded_data_and_an_error_
     # Looked for once, told once, however many cells there are.
     assert asked == ["auto"] and len(told) == 1 and "the row will say so" in told[0]
     other = make_bench("other", catalog=tiny_catalog(backbone, there))
-    with pytest.raises(WeightsError, match=r"pretrained weights of asking cannot be had here: .*--weights random"):
+    with pytest.raises(
+        WeightsError,
+        match=r"pretrained weights of asking cannot be had here, and there is real data: .*--weights random",
+    ):
         prepared(other, "target-only", backbones=("asking",), weights=("auto",), targets=("there",))
     assert not prepared(other, "target-only", backbones=("asking",), targets=("there",)).synthetic
 

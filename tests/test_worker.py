@@ -87,9 +87,9 @@ def test_a_stage_leaves_a_checkpoint_a_result_and_predictions(hand: Hand) -> Non
     assert result.parameters == sum(p.numel() for p in tiny_backbone().build(7, 12).parameters())
     assert result.peak_memory_bytes > 1e6 and result.train_seconds > 0 and result.absent_classes == ()
     assert result.images_per_second == pytest.approx(64 / result.train_seconds)
-    for (content, predictions), role in zip(outcome.predictions, ("select", "report"), strict=True):
-        samples = evaluated(hand.bench.roles, Evaluation("small", role), "basic7")  # type: ignore[arg-type]
-        assert content == samples.content
+    for (evaluation, predictions), role in zip(outcome.predictions, ("select", "report"), strict=True):
+        assert evaluation == Evaluation("small", role)  # type: ignore[arg-type]
+        samples = evaluated(hand.bench.roles, evaluation, "basic7")
         assert (predictions.dataset, predictions.split) == ("small", samples.splits)
         assert (predictions.ids, predictions.groups) == (samples.ids, samples.groups)
         np.testing.assert_array_equal(predictions.labels, samples.labels)

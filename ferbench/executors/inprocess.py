@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ferbench.errors import FerbenchError
+from ferbench.errors import CheckpointLost, FerbenchError
 from ferbench.records import EpochResult, StageResult
 from ferbench.stages import Stage
 from ferbench.training import Progress
@@ -31,13 +31,21 @@ class StageFailure:
 
 
 def execute(
-    tasks: Sequence[StageTask], bench: Workbench, watch: StageWatch, known: dict[str, StageResult]
+    tasks: Sequence[StageTask],
+    bench: Workbench,
+    watch: StageWatch,
+    known: dict[str, StageResult],
+    spare: Mapping[str, StageTask],
 ) -> Iterator[tuple[StageTask, StageOutcome | StageFailure]]:
     """Run tasks in their order, which puts parents first; a failure ends its own descendants only.
+
+    A checkpoint that was there when the work was planned may be gone when it is needed, since other processes share the
+    folder, or may turn out to be damaged. Its stage is then trained again, once, and given out like any other.
 
     Parameters
     ----------
     known : results of stages that are trained already; those trained here are added
+    spare : tasks that train the stages that are known, by fingerprint
     """
     failed: dict[str, StageFailure] = {}
     for number, task in enumerate(tasks, start=1):
@@ -47,18 +55,45 @@ def execute(
             yield task, failed[stage.fingerprint]
             continue
         watch.stage_started(stage, number, len(tasks))
-        try:
-            outcome = run_stage(
-                task,
-                bench,
-                on_progress=lambda progress, stage=stage: watch.stage_progress(stage, progress),  # type: ignore[misc]
-                on_epoch=lambda epoch, stage=stage: watch.epoch_finished(stage, epoch),  # type: ignore[misc]
-                parent_result=None if stage.parent is None else known.get(stage.parent),
-            )
-        except Exception as error:  # a stage's own fault must not end the matrix
-            line = error.line if isinstance(error, FerbenchError) else f"{type(error).__name__}: {error}".split("\n")[0]
-            failed[stage.fingerprint] = StageFailure(line, traceback.format_exc())
-            yield task, failed[stage.fingerprint]
-            continue
-        known[stage.fingerprint] = outcome.result
-        yield task, outcome
+        open_tasks = [task]
+        healed: set[str] = set()
+        while open_tasks:
+            current = open_tasks[-1]
+            try:
+                outcome = _run(current, bench, watch, known)
+            except CheckpointLost as lost:
+                remedy = spare.get(lost.fingerprint)
+                if remedy is None or lost.fingerprint in healed:
+                    failed[stage.fingerprint] = StageFailure(lost.line, traceback.format_exc())
+                    yield task, failed[stage.fingerprint]
+                    break
+                healed.add(lost.fingerprint)
+                # A task that was only to predict gives way to the one that trains the same stage.
+                if lost.fingerprint == current.stage.fingerprint:
+                    open_tasks[-1] = replace(remedy, evaluations=current.evaluations)
+                else:
+                    open_tasks.append(remedy)
+            except Exception as error:  # a stage's own fault must not end the matrix
+                line = (
+                    error.line
+                    if isinstance(error, FerbenchError)
+                    else f"{type(error).__name__}: {error}".split("\n")[0]
+                )
+                failed[stage.fingerprint] = StageFailure(line, traceback.format_exc())
+                yield task, failed[stage.fingerprint]
+                break
+            else:
+                known[current.stage.fingerprint] = outcome.result
+                open_tasks.pop()
+                yield current, outcome
+
+
+def _run(task: StageTask, bench: Workbench, watch: StageWatch, known: Mapping[str, StageResult]) -> StageOutcome:
+    stage = task.stage
+    return run_stage(
+        task,
+        bench,
+        on_progress=lambda progress: watch.stage_progress(stage, progress),
+        on_epoch=lambda epoch: watch.epoch_finished(stage, epoch),
+        parent_result=None if stage.parent is None else known.get(stage.parent),
+    )
