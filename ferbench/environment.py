@@ -45,8 +45,9 @@ def chosen_device(device: str) -> str:
         if torch.cuda.is_available():
             return "cuda:0"
         return "mps" if torch.backends.mps.is_available() else "cpu"
-    kind, _, index = device.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdecimal()):
+    kind, colon, index = device.partition(":")
+    numbered = kind == "cuda" and index.isdecimal()
+    if kind not in ("cpu", "cuda", "mps") or (colon and not numbered):
         raise UsageError(f"device {device!r}: it is auto, cpu, cuda, cuda:N or mps")
     if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
         raise UsageError(f"device {device!r}: torch sees {torch.cuda.device_count()} CUDA device(s) here")

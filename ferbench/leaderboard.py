@@ -18,10 +18,17 @@ from numpy.typing import NDArray
 
 from ferbench.errors import StoreError
 from ferbench.metrics import t_critical, t_interval, wilson
+from ferbench.recipes import RecipeValue, in_words
 from ferbench.records import Board, Entry, Interval, RunSummary, Score
 
 #: Entries compared with all others at once; bounds the memory, and few enough stay in the processor's cache.
 _BLOCK = 128
+
+#: Every value of a recipe and its stage changes, by name.
+_Values = tuple[tuple[str, RecipeValue], ...]
+
+#: Backbone, strategy, auxiliaries and weights.
+_Name = tuple[str, str, tuple[str, ...], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +148,32 @@ def _table(board: Board, runs: Sequence[RunSummary]) -> BoardTable:
     groups = [sorted(group, key=lambda run: run.seed) for _, group in sorted(by_entry.items())]
     failures = {failure.row: failure for failure in failed}
     places = ranks([_answers(group, board) for group in groups])
-    entries = [_entry(group, int(rank), board, failures) for group, rank in zip(groups, places, strict=True)]
+    differences = _differences([group[0] for group in groups])
+    entries = [
+        _entry(group, int(rank), board, failures, difference)
+        for group, rank, difference in zip(groups, places, differences, strict=True)
+    ]
     entries.sort(key=lambda entry: (entry.rank, -entry.accuracy.mean, entry.row))
     return BoardTable(board, tuple(entries), failed)
+
+
+def _differences(entries: Sequence[RunSummary]) -> list[str]:
+    """Per entry, in words, the recipe values by which it differs from those that are otherwise named alike."""
+    alike: dict[_Name, dict[_Values, str]] = defaultdict(dict)
+    sizes: dict[_Name, bool] = defaultdict(lambda: True)
+    for run in entries:
+        named = (run.backbone, run.strategy, run.auxiliaries, run.weights)
+        alike[named][run.recipe] = ""
+        # With a stage's own size, what the column shows does not tell the recipe's.
+        sizes[named] &= ("image_size", run.image_size) in run.recipe
+    for named, recipes in alike.items():
+        if len(recipes) > 1:
+            shown_already = {"images_seen", *(["image_size"] if sizes[named] else [])}
+            shared = set.intersection(*map(set, recipes))
+            for recipe in recipes:
+                own = [pair for pair in recipe if pair not in shared and pair[0] not in shown_already]
+                recipes[recipe] = in_words(own)
+    return [alike[run.backbone, run.strategy, run.auxiliaries, run.weights][run.recipe] for run in entries]
 
 
 def _answers(runs: Sequence[RunSummary], board: Board) -> NDArray[np.bool_]:
@@ -156,11 +186,13 @@ def _answers(runs: Sequence[RunSummary], board: Board) -> NDArray[np.bool_]:
     return np.stack([run.correct for run in runs if run.correct is not None])
 
 
-def _entry(runs: Sequence[RunSummary], rank: int, board: Board, failures: dict[str, FailedEntry]) -> Entry:
+def _entry(
+    runs: Sequence[RunSummary], rank: int, board: Board, failures: dict[str, FailedEntry], difference: str
+) -> Entry:
     first = runs[0]
     row = first.entry[:10]
     accuracy = _interval(runs, "accuracy")
-    notes = []
+    notes = [difference] if difference else []
     if accuracy.mean <= board.majority:
         notes.append("does not beat the majority line")
     if len(runs) == 1:
@@ -186,6 +218,7 @@ def _entry(runs: Sequence[RunSummary], rank: int, board: Board, failures: dict[s
         images_seen=first.images_seen,
         train_seconds=sum(run.train_seconds for run in runs) / len(runs),
         notes=tuple(dict.fromkeys(notes)),
+        recipe=first.recipe,
     )
 
 
@@ -264,6 +297,8 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
         "images_seen": entry.images_seen,
         "train_seconds": entry.train_seconds,
         "notes": list(entry.notes),
+        "recipe": {key: value for key, value in entry.recipe if "." not in key},
+        "stage_changes": {key: value for key, value in entry.recipe if "." in key},
     }
 
 

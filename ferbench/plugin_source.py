@@ -58,6 +58,8 @@ def from_entry_point(entry_point: importlib.metadata.EntryPoint) -> Plugin:
 
 def from_file(path: Path) -> Plugin:
     """Import a local file under a module name that no other has. Raises PluginError, whatever its import raises."""
+    if path.is_dir():
+        raise PluginError(f"plugin {path} is a folder: name a .py file in it")
     if not path.is_file():
         raise PluginError(f"plugin file {path} does not exist")
     name = f"ferbench_local_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
@@ -71,7 +73,9 @@ def from_file(path: Path) -> Plugin:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise PluginError(f"plugin file {path}{_line_in(path, error)} could not be loaded: {brief(error)}") from error
+        raise PluginError(
+            f"plugin file {path}{_line_in(path, error)} could not be loaded: {_brief_in(path, error)}"
+        ) from error
     return Plugin(path.stem, str(path), module)
 
 
@@ -94,6 +98,13 @@ def describe(plugin: Plugin) -> LoadedPlugin:
 def brief(error: BaseException) -> str:
     """An exception's type and message on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+
+
+def _brief_in(path: Path, error: BaseException) -> str:
+    # Python puts file and line behind a syntax error's message; both are named already.
+    if isinstance(error, SyntaxError) and error.filename == str(path) and error.msg:
+        return f"{type(error).__name__}: {' '.join(error.msg.split())}"
+    return brief(error)
 
 
 def _line_in(path: Path, error: BaseException) -> str:

@@ -76,6 +76,11 @@ _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 _TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
 
+def in_words(values: Iterable[tuple[str, RecipeValue]]) -> str:
+    """Recipe values for people, as in `lr 0.001; stage2.lr 0.0001`; every digit of a number is shown."""
+    return "; ".join(f"{key} {str(value).lower() if isinstance(value, bool) else value}" for key, value in values)
+
+
 def check_key(key: str) -> None:
     """Raise RecipeError where no recipe has that key."""
     if key in _TYPES:

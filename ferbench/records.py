@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from ferbench.recipes import RecipeValue
 from ferbench.stages import Cell, InitialWeights
 
 if TYPE_CHECKING:
@@ -152,7 +153,9 @@ class RunSummary:
     """What ranking needs of a run, without the rest: ten thousand of them are read at once.
 
     weights : where the chain started, in words (`InitialWeights.source`)
+    image_size : side in pixels in the last stage, which is what was reported on
     accuracy, uar, macro_f1 : None for a failed run
+    recipe : every value of the cell's recipe and stage changes (`Cell.recipe_values`)
     correct : bool [n], which samples of the board were answered right, in the board's order; None for a failed run
     """
 
@@ -174,12 +177,15 @@ class RunSummary:
     macro_f1: Score | None
     notes: tuple[str, ...] = ()
     error: str | None = None
+    recipe: tuple[tuple[str, RecipeValue], ...] = ()
     correct: NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, run: Run, correct: NDArray[np.bool_] | None) -> RunSummary:
         """A run's summary; `correct` is bool [n] for a finished run."""
         scores = {score.metric: score for score in run.scores}
+        recipe = run.cell.recipe_values()
+        image_size = dict(recipe).get(f"stage{len(run.stages)}.image_size", run.cell.recipe.image_size)
         return cls(
             entry=run.entry,
             status=run.status,
@@ -189,7 +195,7 @@ class RunSummary:
             target=run.cell.target,
             auxiliaries=run.cell.auxiliaries,
             weights=run.weights.source,
-            image_size=run.cell.recipe.image_size,
+            image_size=int(image_size),
             device=run.environment.device_kind,
             seed=run.cell.seed,
             images_seen=run.images_seen,
@@ -199,6 +205,7 @@ class RunSummary:
             macro_f1=scores.get("macro_f1"),
             notes=run.notes,
             error=run.error,
+            recipe=recipe,
             correct=correct,
         )
 
@@ -239,7 +246,10 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A board's row: the runs of one key over seeds."""
+    """A board's row: the runs of one key over seeds.
+
+    recipe : every value of the recipe and the stage changes of its first run (`Cell.recipe_values`)
+    """
 
     row: str
     rank: int
@@ -256,3 +266,4 @@ class Entry:
     images_seen: int
     train_seconds: float
     notes: tuple[str, ...] = field(default=())
+    recipe: tuple[tuple[str, RecipeValue], ...] = ()

@@ -37,6 +37,6 @@ def parse_reference(text: str, find: Callable[[str], Dataset]) -> DatasetReferen
     splits = tuple(named.split("+"))
     for split in splits:
         if split not in dataset.splits and split not in ROLES:
-            known = ", ".join((*dataset.splits, *ROLES))
+            known = ", ".join(dict.fromkeys((*dataset.splits, *ROLES)))
             raise UsageError(f"dataset {name!r} has no split {split!r} (in {text!r}): there are {known}")
     return DatasetReference(dataset, splits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from ferbench.recipes import Recipe, RecipeValue
 
@@ -31,6 +31,11 @@ class Cell:
     recipe: Recipe
     seed: int
     stage_changes: tuple[StageChange, ...] = ()
+
+    def recipe_values(self) -> tuple[tuple[str, RecipeValue], ...]:
+        """Every value by the name that `--set` has for it: the recipe's own, then such as `stage2.lr`."""
+        own = [(field.name, getattr(self.recipe, field.name)) for field in fields(self.recipe)]
+        return (*own, *((f"stage{change.stage}.{change.key}", change.value) for change in self.stage_changes))
 
 
 @dataclass(frozen=True, slots=True)

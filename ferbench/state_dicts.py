@@ -85,26 +85,26 @@ def _read_safetensors(path: Path) -> object:
 
 def _read_torch(path: Path) -> object:
     import pickle
+    import warnings
 
     import torch
 
+    # torch's own words are never passed on, neither errors nor warnings: they advise to load the file unsafely.
     try:
         # A stream, since for a path torch.load would believe the suffix.
-        with path.open("rb") as stream:
+        with path.open("rb") as stream, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             return torch.load(stream, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load has no list of what it raises on a broken file
-        if isinstance(error, pickle.UnpicklingError) and _wants_code(str(error)):
-            raise WeightsError(
-                f"{path} is not a plain state dict: to read it, code that it names would have to run, and ferbench "
-                "never does that; save its tensors with safetensors.torch.save_file and give that file"
-            ) from error
+    except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"{path} is neither safetensors nor a state dict saved by torch, or it is broken: {one_line(error)}"
+            f"{path} is broken or not a plain state dict: code that a pickle names would have to run to read it, and "
+            "ferbench never does that; save its tensors with safetensors.torch.save_file and give that file"
         ) from error
-
-
-def _wants_code(message: str) -> bool:
-    return any(words in message for words in ("GLOBAL", "unrecognized function", "Can only build", "Can only create"))
+    except Exception as error:  # torch.load has no list of what it raises on a broken file
+        raise WeightsError(
+            f"{path} is neither safetensors nor a state dict saved by torch, or it is broken ({type(error).__name__}); "
+            "fetch it anew, or save its tensors with safetensors.torch.save_file and give that file"
+        ) from error
 
 
 def _as_state_dict(content: object, path: Path) -> dict[str, Tensor]:

@@ -278,13 +278,10 @@ def _label_faults(samples: Samples, n: int, classes: tuple[str, ...]) -> Iterato
         return
     if not isinstance(labels, np.ndarray) or len(labels) != n:
         yield f"labels are not an array of {n}"
-    elif labels.dtype == np.int64 and labels.ndim == 1:
-        if n and not 0 <= labels.min() <= labels.max() < len(classes):
-            yield f"labels run from {labels.min()} to {labels.max()}, but there are {len(classes)} classes from 0"
-    elif labels.dtype != np.float32 or labels.shape != (n, len(classes)):
-        yield f"labels are {labels.dtype} {list(labels.shape)}, not int64 [n] or float32 [n, {len(classes)}]"
-    elif n and (labels.min() < 0 or not np.allclose(labels.sum(axis=1), 1, atol=1e-4)):
-        yield "soft labels are below 0 or do not sum to 1"
+    elif labels.dtype != np.int64 or labels.ndim != 1:
+        yield f"labels are {labels.dtype} {list(labels.shape)}, not int64 [n]"
+    elif n and not 0 <= labels.min() <= labels.max() < len(classes):
+        yield f"labels run from {labels.min()} to {labels.max()}, but there are {len(classes)} classes from 0"
 
 
 def _equal(one: Samples, other: Samples) -> bool:

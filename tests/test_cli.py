@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
+from PIL import Image
 from sklearn.metrics import accuracy_score, recall_score
 
 import ferbench.cli.run as run_command
@@ -232,6 +233,24 @@ def test_json_of_run_is_the_leaderboard_of_its_boards(ferbench_: Call) -> None:
     assert 0 <= boards[0]["entries"][0]["accuracy"]["mean"] <= 1
 
 
+def test_rows_of_several_recipes_can_be_told_apart(ferbench_: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    arguments = ("-s", "cascade", "-a", "tiny-more", "--set", "lr=0.01,0.001")
+    shown = ferbench_(*RUN, *arguments, "--set", "images_seen=64", "--set", "stage2.image_size=16").stdout
+    notes = re.findall(r"! lr ([0-9.]+)\b", shown)
+    assert sorted(notes) == ["0.001", "0.01"]
+    found = entries(ferbench_("leaderboard", "--json"))
+    assert sorted(entry["recipe"]["lr"] for entry in found) == [0.001, 0.01]  # type: ignore[index]
+    for entry in found:
+        assert (entry["image_size"], entry["stage_changes"]) == (16, {"stage2.image_size": 16})
+        lines = ferbench_("predictions", str(entry["row"])).stdout.splitlines()
+        (line,) = [line for line in lines if line.startswith("recipe: ")]
+        said = dict(fact.split(" ") for fact in line.removeprefix("recipe: ").split("; "))
+        assert said["images_seen"] == "64"
+        assert said["stage2.image_size"] == "16"
+        assert said.get("lr", "0.01") == str(entry["recipe"]["lr"])  # type: ignore[index]
+
+
 def test_a_failed_cell_is_one_line_and_the_rest_goes_on(ferbench_: Call) -> None:
     arguments = ("run", "-b", "misfit", "-b", "tinynet", "-t", "tiny", "--weights", "random", "-s", "target-only")
     result = ferbench_(*arguments, code=1)
@@ -296,7 +315,7 @@ def test_ctrl_c_leaves_what_the_same_command_goes_on_from(home: Path) -> None:
             break
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert errors.strip() == "stopped: the same command goes on from here"
+    assert errors.strip() == "stopped: the same command goes on after the last finished stage"
     assert "finished" not in output
     with open_store(str(home / "board.sqlite"), read_only=True) as store:
         before = store.speeds()
@@ -592,6 +611,80 @@ def test_datasets_are_listed_with_roles_and_place(ferbench_: Call, home: Path) -
     assert "not found" in elsewhere
 
 
+def told(ferbench_: Call, name: str) -> dict[str, object]:
+    """The facts of the one component of a name, as JSON."""
+    (view,) = json.loads(ferbench_("plugins", name, "--json").stdout)["components"]
+    return {**view["facts"], "kind": view["kind"], "plugin": view["plugin"]}
+
+
+def test_plugins_name_shows_a_component_and_its_licence(ferbench_: Call) -> None:
+    text = " ".join(ferbench_("plugins", "alexnet").stdout.split())
+    for words in (
+        "backbone alexnet",
+        "Krizhevsky, One weird trick",
+        "BSD-3-Clause",
+        "image size 224",
+        "recipe lr 0.003",
+    ):
+        assert words in text
+    assert "licence" not in ferbench_("plugins").stdout
+    tiny = told(ferbench_, "tiny")
+    assert tiny["kind"] == "dataset" and str(tiny["plugin"]).startswith("tiny_plugin (")
+    assert tiny["licence"] == "CC0" and tiny["classes"] == list(CLASSES) and tiny["splits"] == ["tr", "va", "te"]
+    assert tiny["roles"] == {"train": "tr", "select": "va", "report": "te"}
+    assert tiny["published_counts"] == {"tr": 42, "va": 14, "te": 35}
+    assert tiny["recipe"] == {"images_seen": 64, "batch_size": 8, "image_size": 16}
+    assert "citation not stated" in " ".join(ferbench_("plugins", "tiny").stdout.split())
+    assert "Kumar" in str(told(ferbench_, "lp-ft")["citation"])
+    both = told(ferbench_, "cascade+lp-ft")
+    assert "cascade (" in str(both["plugin"]) and "lp_ft (" in str(both["plugin"]) and "Ng" in str(both["citation"])
+
+
+def test_plugins_name_knows_members_of_families_and_families_and_plugins(ferbench_: Call) -> None:
+    member = told(ferbench_, "tv/resnet18")
+    assert (member["kind"], member["image_size"], member["head"]) == ("backbone", 224, "fc")
+    assert "BSD-3-Clause" in str(member["licence"]) and "torchvision_family" in str(member["plugin"])
+    for name in ("timm/", "timm/…"):
+        assert "backbone timm/…" in ferbench_("plugins", name).stdout
+    assert "backbone vgg11, vgg11_bn" in ferbench_("plugins", "vgg").stdout
+    found = json.loads(ferbench_("plugins", "vgg", "--json").stdout)
+    assert [view["name"] for view in found["plugins"]] == ["vgg"] and found["components"] == []
+
+
+def test_plugins_as_json_hold_citations_and_licences(ferbench_: Call) -> None:
+    views = json.loads(ferbench_("plugins", "--json").stdout)["plugins"]
+    provided = {each["name"]: each for view in views for each in view["provides"]}
+    assert provided["tiny"]["licence"] == "CC0"
+    assert "Kaggle" in provided["fer2013"]["licence"] and "Goodfellow" in provided["fer2013"]["citation"]
+    assert "arXiv" in provided["alexnet"]["citation"] and "arXiv" in provided["lp-ft"]["citation"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("cascad", "no component or plugin named 'cascad': did you mean cascade"),
+        ("tm/resnet18", "did you mean timm/resnet18"),
+        ("tv/resnt18", "no backbone named 'tv/resnt18': did you mean tv/resnet18"),
+        ("cascade+nothing", "no component or plugin named 'cascade+nothing'"),
+        ("cascade+", "no component or plugin named 'cascade+'"),
+    ],
+)
+def test_plugins_of_an_unknown_name_is_one_line(ferbench_: Call, name: str, said: str) -> None:
+    result = ferbench_("plugins", name, code=2)
+    assert said in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_datasets_check_says_each_count_once(ferbench_: Call, home: Path) -> None:
+    for split in ("Train", "Val"):
+        folder = home / f"data/sfew/{split}/{split}_Aligned_Faces/Angry"
+        folder.mkdir(parents=True)
+        Image.new("L", (8, 8)).save(folder / "Film_000519240_00000005.png")
+    text = " ".join(ferbench_("datasets", "check", "sfew", "--data-dir", "data", code=1).stdout.split())
+    assert text.count("fault: Train has 1 image here and 891 as published") == 1
+    assert text.count("891 as published") == 1 and "warning:" not in text
+    assert text.count("compare scores only at the same n") == 2
+
+
 def test_datasets_check_counts_and_names_faults(ferbench_: Call) -> None:
     text = ferbench_("datasets", "check", "tiny").stdout
     assert "ok: 3 splits, all counts as published" in text
@@ -632,6 +725,14 @@ def test_completion_knows_the_names_that_plugins_provide(home: Path) -> None:
     assert completed([*plugin, "-t"], "tiny-r") == ["tiny-real"]
     assert completed([*plugin, "-a"], "tiny,tiny-m") == ["tiny,tiny-more"]
     assert completed([], "lead") == ["leaderboard"]
+    assert completed(["--plugin", "tiny_plugin.py", "plugins"], "tiny") == [
+        "tinynet",
+        "tiny",
+        "tiny-more",
+        "tiny-real",
+        "tiny-wrong",
+    ]
+    assert completed(["plugins"], "cas") == ["cascade"]
 
 
 # --- defaults ---------------------------------------------------------------------------------------------------------

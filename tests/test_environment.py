@@ -73,7 +73,6 @@ def machine(monkeypatch: pytest.MonkeyPatch, cuda: int, mps: bool) -> None:
         (2, False, "cuda:1", "cuda:1"),
         (2, False, "cpu", "cpu"),
         (0, True, "mps", "mps"),
-        (0, False, "cpu:0", "cpu"),
     ],
 )
 def test_devices(monkeypatch: pytest.MonkeyPatch, cuda: int, mps: bool, asked: str, expected: str) -> None:
@@ -85,6 +84,7 @@ def test_devices(monkeypatch: pytest.MonkeyPatch, cuda: int, mps: bool, asked: s
     ("asked", "message"),
     [
         ("gpu", "it is auto, cpu, cuda, cuda:N or mps"),
+        *((word, "it is auto, cpu, cuda, cuda:N or mps") for word in ("cpu:3", "cpu:0", "mps:1", "cpu:", "cuda:")),
         ("cuda:x", "it is auto, cpu, cuda, cuda:N or mps"),
         ("cuda:²", "it is auto, cpu, cuda, cuda:N or mps"),
         ("cuda:2", r"torch sees 2 CUDA device\(s\) here"),

@@ -233,6 +233,64 @@ def test_json_is_what_scripts_rely_on():
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
 
 
+def notes_by_row(runs):
+    """The notes on recipes, which stand before all others."""
+    (table,) = leaderboards(runs)
+    return {entry.row[0]: [note for note in entry.notes if note != "1 seed"] for entry in table.entries}
+
+
+def with_recipe(entry, recipe, **changes):
+    values = {"images_seen": 1000, "lr": 0.01, "image_size": 48, "grey": False, "precision": "auto"} | recipe
+    return finished(entry, answers(90), recipe=tuple(values.items()), **changes)
+
+
+def test_rows_that_differ_in_the_recipe_alone_say_how():
+    runs = [
+        with_recipe("a", {}),
+        with_recipe("b", {"lr": 0.001, "stage2.lr": 0.0001}),
+        with_recipe("c", {"grey": True, "precision": "bf16", "images_seen": 2000, "image_size": 64}, image_size=64),
+        # Alone of its kind each: by backbone, strategy, auxiliaries, weights.
+        with_recipe("d", {"lr": 0.5}, backbone="resnet18"),
+        with_recipe("e", {"lr": 0.6}, strategy="target-only"),
+        with_recipe("f", {"lr": 0.7}, auxiliaries=()),
+        with_recipe("0", {"lr": 0.8}, weights="imagenet"),
+    ]
+    assert notes_by_row(runs) == {
+        "a": ["lr 0.01; grey false; precision auto"],
+        "b": ["lr 0.001; grey false; precision auto; stage2.lr 0.0001"],
+        "c": ["lr 0.01; grey true; precision bf16"],
+        **{row: [] for row in "def0"},
+    }
+
+
+def test_seeds_of_one_row_and_rows_of_other_boards_are_no_difference():
+    runs = [with_recipe("a", {}), with_recipe("a", {}, seed=1), with_recipe("b", {}, device="a GPU")]
+    assert notes_by_row(runs) == {"a": [], "b": []}
+    tables = leaderboards([with_recipe("a", {}), with_recipe("b", {"lr": 0.1}, board=OTHER)])
+    assert [table.entries[0].notes for table in tables] == [("1 seed",), ("1 seed",)]
+
+
+def test_the_image_size_is_said_where_its_column_does_not_tell():
+    runs = [
+        with_recipe("a", {"image_size": 64}, image_size=64),
+        with_recipe("b", {"stage2.image_size": 64}, image_size=64),
+        with_recipe("c", {"image_size": 64, "stage1.image_size": 32}, image_size=64),
+    ]
+    assert notes_by_row(runs) == {
+        "a": ["image_size 64"],
+        "b": ["image_size 48; stage2.image_size 64"],
+        "c": ["image_size 64; stage1.image_size 32"],
+    }
+    assert notes_by_row([runs[0], with_recipe("c", {})]) == {"a": [], "c": []}
+
+
+def test_json_gives_the_whole_recipe_and_stage_changes_apart():
+    run = with_recipe("a", {"stage2.lr": 0.0001, "stage1.augment": "flip"})
+    (entry,) = as_json(leaderboards([run]))["boards"][0]["entries"]
+    assert entry["recipe"] == {"images_seen": 1000, "lr": 0.01, "image_size": 48, "grey": False, "precision": "auto"}
+    assert entry["stage_changes"] == {"stage2.lr": 0.0001, "stage1.augment": "flip"}
+
+
 def test_no_runs_no_boards():
     assert leaderboards([]) == ()
     assert ranks([]).tolist() == []

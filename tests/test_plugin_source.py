@@ -43,7 +43,7 @@ def test_classes_of_a_file_survive_pickling(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("x = 1\n\nimport no_such_thing\n", "line 3 could not be loaded: ModuleNotFoundError: No module named"),
-        ("x = (\n", "line 1 could not be loaded: SyntaxError"),
+        ("x = (\n", "line 1 could not be loaded: SyntaxError: '(' was never closed"),
         ("def f():\n    raise ValueError('a\\nb')\nf()\n", "line 2 could not be loaded: ValueError: a b"),
         ("import sys\nsys.exit(3)\n", "line 2 could not be loaded: SystemExit: 3"),
     ],
@@ -55,12 +55,16 @@ def test_a_broken_file_is_one_line_with_its_place(tmp_path: Path, text: str, sai
         from_file(path)
     assert str(caught.value).startswith(f"plugin file {path} {said}")
     assert "\n" not in str(caught.value)
+    assert str(caught.value).count("line ") == 1
+    assert str(caught.value).count("broken.py") == 1
     assert not {name for name in set(sys.modules) - before if name.startswith("ferbench_local")}
 
 
 def test_a_file_that_is_not_there_or_no_python(tmp_path: Path) -> None:
     with pytest.raises(PluginError, match="does not exist"):
         from_file(tmp_path / "none.py")
+    with pytest.raises(PluginError, match=r"is a folder: name a \.py file"):
+        from_file(tmp_path)
     with pytest.raises(PluginError, match=r"must end in \.py"):
         from_file(written(tmp_path / "mine.txt", ""))
 

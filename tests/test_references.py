@@ -46,6 +46,13 @@ def test_splits_that_do_not_exist_are_told_with_those_that_do(text: str) -> None
         parse_reference(text, find)
 
 
+def test_splits_that_are_called_as_their_roles_are_told_once() -> None:
+    roles = {"train": "train", "select": "select", "report": "report"}
+    dataset = dataclasses.replace(FACES, splits=tuple(roles), roles=roles)
+    with pytest.raises(UsageError, match=r"there are train, select, report$"):
+        parse_reference("faces:tr", lambda name: dataset if name == "faces" else find(name))
+
+
 @pytest.mark.parametrize("text", ["face", "face:tr", "faces:tr:va", ":tr", ""])
 def test_unknown_names_keep_their_suggestion(text: str) -> None:
     with pytest.raises(UnknownName):

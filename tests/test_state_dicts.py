@@ -87,10 +87,29 @@ def test_a_pickle_that_needs_more_is_refused_and_not_run(tmp_path: Path, kind: s
         read_state_dict(path)
     assert not witness.exists()
     assert "\n" not in str(caught.value)
-    assert ("would have to run" in str(caught.value)) == (kind != "pickle")
+    assert "would have to run" in str(caught.value)
     # The attack is real: what ferbench refuses to do would have created the file.
     torch.load(path, weights_only=False) if kind != "pickle" else pickle.loads(path.read_bytes())
     assert witness.exists()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "content", [{"a": torch.zeros(2)}, {"a": [1, 2]}, {"a": Path("b")}], ids=["tensor", "list", "path"]
+)
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_no_ordinary_pickle_brings_torch_s_advice(tmp_path: Path, protocol: int, content: object) -> None:
+    path = tmp_path / "a.pkl"
+    with path.open("wb") as stream:
+        pickle.dump(content, stream, protocol=protocol)
+    with pytest.raises(WeightsError) as caught:
+        read_state_dict(path)
+    assert "safetensors.torch.save_file" in caught.value.line
+    for words in ("weights_only", "add_safe_globals", "PyTorch", "torch.load"):
+        assert words not in caught.value.line
+    assert len(caught.value.line) - len(str(path)) < 250
+    if protocol > 3:
+        assert "ferbench never does that" in caught.value.line
 
 
 def test_a_file_that_is_not_there_or_a_folder_is_one_line(tmp_path: Path) -> None:

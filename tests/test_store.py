@@ -254,6 +254,23 @@ def test_summaries_are_those_of_the_runs(store):
         np.testing.assert_array_equal(summary.correct, correct)
 
 
+def test_summaries_carry_the_recipe_and_the_last_stages_image_size(store):
+    recipe = Recipe(image_size=48, lr=1.0, grey=True)
+    changes = (StageChange(1, "image_size", 32), StageChange(2, "image_size", 64), StageChange(2, "lr", 1e-5))
+    chain = (fingerprint("parent"), FINAL)
+    for name, stages, own in (("a", chain, changes), ("b", chain, changes[:1]), ("c", chain[1:], changes[:1])):
+        run, correct = make_run(name, stages=stages)
+        cell = dataclasses.replace(run.cell, recipe=recipe, stage_changes=own)
+        store.save_run(dataclasses.replace(run, cell=cell), correct)
+    got = store.leaderboard_rows()
+    assert [summary.image_size for summary in got] == [64, 48, 32]
+    plain = dataclasses.asdict(recipe)
+    for summary, own in zip(got, (changes, changes[:1], changes[:1]), strict=True):
+        assert dict(summary.recipe) == plain | {f"stage{each.stage}.{each.key}": each.value for each in own}
+        for key, value in plain.items():
+            assert type(dict(summary.recipe)[key]) is type(value)
+
+
 def test_a_field_added_to_a_record_leaves_stored_ones_readable():
     text_of_old = codec.to_json(BOARD).replace(',"synthetic":true', ',"gone":[1]')
     assert codec.from_json(Board, text_of_old) == dataclasses.replace(BOARD, synthetic=False)
@@ -516,6 +533,20 @@ def test_a_log_that_cannot_be_read_is_not_passed_over(ordinary_user):
     ordinary_user.chmod(0o555)
     with pytest.raises(StoreError, match="unfinished business in leaderboard"):
         open_store(str(place), read_only=True)
+
+
+def test_a_damaged_file_is_one_line_with_what_to_do(path):
+    with open_store(str(path)) as store:
+        store.save_run(*make_run())
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    with (
+        pytest.raises(
+            StoreError, match=r"is damaged: put a copy of it in its place, or name another store with --store"
+        ),
+        open_store(str(path), read_only=True) as store,
+    ):
+        store.runs()
 
 
 def test_damage_is_one_line(path, store):

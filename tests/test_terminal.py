@@ -26,6 +26,7 @@ from ferbench.publish.catalogs import (
     place_lines,
     plugin_lines,
 )
+from ferbench.publish.components import ComponentView, Fact, component_lines
 from ferbench.publish.diagnosis import Finding, finding_lines
 from ferbench.publish.layout import Paint, aligned
 from ferbench.publish.plans import WorkLeft, estimate, plan_json, plan_lines, stage_label, work_line
@@ -34,7 +35,7 @@ from ferbench.publish.progress import LogRate, TimeLeft, figures, run_line, summ
 from ferbench.publish.quantities import counted, duration, joined, percent, size
 from ferbench.recipes import Recipe
 from ferbench.records import Board, Entry, Environment, Interval, Predictions, Run, Score
-from ferbench.stages import RANDOM_WEIGHTS, Cell, Stage, TrainingPart
+from ferbench.stages import RANDOM_WEIGHTS, Cell, Stage, StageChange, TrainingPart
 
 WIDTHS = (40, 80, 100, 120, 200)
 
@@ -387,6 +388,20 @@ def test_a_summary_by_hand() -> None:
     assert words[-3:] == [["sad", "1", "1", "0"], ["happy", "1", "1", "0"], ["fear", "0", "0", "0"]]
 
 
+@pytest.mark.parametrize(
+    ("recipe", "changes", "said"),
+    [
+        (Recipe(), (), "recipe: the default"),
+        (Recipe(lr=1e-5, grey=True), (), "recipe: lr 1e-05; grey true"),
+        (Recipe(lr=0.5), (StageChange(2, "lr", 0.01),), "recipe: lr 0.5; stage2.lr 0.01"),
+    ],
+)
+def test_a_summary_says_what_is_not_the_default(recipe: Recipe, changes: tuple[StageChange, ...], said: str) -> None:
+    cell = Cell("vgg16", "auto", "cascade", "film", ("a", "b"), recipe, 3, changes)
+    one = dataclasses.replace(run(), cell=cell)
+    assert said in summary_lines(one, predictions(), ("sad", "happy", "fear"), width=80)
+
+
 def test_a_narrow_confusion_numbers_its_columns() -> None:
     names = ("a-class-with-a-long-name", "another-class-with-one", "and-a-third-one")
     lines = summary_lines(run(), predictions(), names, width=60)
@@ -440,6 +455,29 @@ def test_a_check_shows_what_differs(width: int) -> None:
     assert "ok:" not in text
     sound = dataclasses.replace(split, published={}, fault=None)
     assert squeezed(["ok: 1 split, read without a fault"]) in squeezed(check_lines("film", [sound], "/", width=width))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_components_at_any_width(width: int) -> None:
+    facts: dict[str, Fact] = {
+        "citation": "",
+        "image_size": 1_224,
+        "classes": ("angry", "sad"),
+        "roles": {"train": "Training", "report": "PrivateTest"},
+        "recipe": {"lr": 0.003, "grey": True},
+    }
+    views = [
+        ComponentView("dataset", "film", "mine (dist 1.0)", facts),
+        ComponentView("strategy", "film", "mine (dist 1.0)", {}),
+    ]
+    lines = component_lines(views, width=width)
+    assert max(map(len, lines)) <= width
+    assert lines.count("") == 1
+    for value in (
+        *("dataset film", "plugin mine (dist 1.0)", "citation not stated", "image size 1,224", "classes angry, sad"),
+        *("roles train Training, report PrivateTest", "recipe lr 0.003, grey yes", "strategy film"),
+    ):
+        assert squeezed([value]) in squeezed(lines)
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -170,10 +170,9 @@ def embedded(load: Callable[[str, Path], Any]) -> Dataset:
     )
 
 
-def test_a_dataset_conforms_with_hard_soft_and_withheld_labels() -> None:
+def test_a_dataset_conforms_with_and_without_labels() -> None:
     check_dataset(embedded(lambda split, root: SAMPLES))
-    soft = replace(SAMPLES, labels=np.array([[0.5, 0.5], [1, 0], [0, 1]], np.float32), groups=None)
-    check_dataset(embedded(lambda split, root: soft))
+    check_dataset(embedded(lambda split, root: replace(SAMPLES, groups=None)))
     report = replace(embedded(lambda split, root: replace(SAMPLES, labels=None)), roles={"report": "test"})
     check_dataset(report)
 
@@ -191,7 +190,7 @@ def test_a_dataset_conforms_with_hard_soft_and_withheld_labels() -> None:
         ({"labels": np.array([0, 1, 2])}, "labels run from 0 to 2, but there are 2 classes"),
         ({"labels": np.array([-1, 0, 1])}, "labels run from -1 to 1"),
         ({"labels": np.array([0, 1, 1], np.int32)}, "labels are int32 [3]"),
-        ({"labels": np.full((3, 2), 0.4, np.float32)}, "soft labels are below 0 or do not sum to 1"),
+        ({"labels": np.full((3, 2), 0.5, np.float32)}, "labels are float32 [3, 2], not int64 [n]"),
         ({"labels": None}, "it plays train, but has no labels"),
         ({"ids": ("one", "two", "one")}, "id 'one' occurs twice"),
         ({"ids": (1, 2, 3)}, "ids are not a tuple of texts"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from ferbench.components import Backbone, WeightsFile
 from ferbench.errors import WeightsError
 from ferbench.stages import RANDOM_WEIGHTS, InitialWeights
 from ferbench.state_dicts import fit, read_state_dict
-from ferbench.weights import load_initial_weights, resolve_weights
+from ferbench.weights import check_fit, load_initial_weights, resolve_weights
 
 
 def small_network(classes: int = 7) -> nn.Sequential:
@@ -100,3 +101,54 @@ def test_a_file_that_changed_since_the_plan_is_refused(tmp_path: Path) -> None:
     torch.save({"other": torch.zeros(1)}, path)
     with pytest.raises(WeightsError, match="has changed"):
         load_initial_weights(backbone(), small_network(), resolved)
+
+
+def saved(path: Path, state: dict[str, torch.Tensor]) -> InitialWeights:
+    torch.save(state, path)
+    resolved = resolve_weights(backbone(), str(path))
+    assert resolved is not None
+    return resolved
+
+
+def test_a_fit_is_tried_once_for_each_file_and_draws_no_random_numbers(tmp_path: Path) -> None:
+    built: list[tuple[int, int]] = []
+
+    def build(classes: int, size: int) -> nn.Module:
+        built.append((classes, size))
+        return small_network(classes)
+
+    ours = replace(backbone(), name="counted", build=build)
+    weights = [saved(tmp_path / f"{number}.pth", small_network(1000).state_dict()) for number in range(2)]
+    state = torch.get_rng_state()
+    for each in (weights[0], weights[0], RANDOM_WEIGHTS, weights[1]):
+        check_fit(ours, each, 7, 32)
+    assert torch.equal(state, torch.get_rng_state())
+    assert built == [(7, 32), (7, 32)]
+    check_fit(replace(ours, name="counted too"), weights[0], 3, 16)
+    assert built[2:] == [(3, 16)]
+
+
+def test_what_does_not_fit_is_refused_each_time(tmp_path: Path) -> None:
+    state = small_network().state_dict()
+    del state["0.bias"]
+    weights = saved(tmp_path / "a.pth", state)
+    for _ in range(2):
+        with pytest.raises(WeightsError, match=r"a\.pth do not fit: 0\.bias is missing"):
+            check_fit(backbone(), weights, 7, 32)
+
+
+def test_a_loader_s_own_error_is_one_line_of_weights(tmp_path: Path) -> None:
+    def load(module: nn.Module, file: WeightsFile) -> None:
+        module.load_state_dict({"x": torch.zeros(1)})
+
+    weights = saved(tmp_path / "a.pth", small_network().state_dict())
+    with pytest.raises(WeightsError, match=r"a\.pth does not fit strict: Error\(s\) in loading state_dict") as caught:
+        check_fit(replace(backbone(), name="strict", load_weights=load), weights, 7, 32)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_gone_or_changed_does_not_fit(tmp_path: Path) -> None:
+    weights = saved(tmp_path / "a.pth", small_network().state_dict())
+    (tmp_path / "a.pth").write_bytes(b"other")
+    with pytest.raises(WeightsError, match="has changed"):
+        check_fit(backbone(), weights, 7, 32)

@@ -35,6 +35,13 @@ def complete_datasets(context: click.Context, parameter: click.Parameter, incomp
     return _offered(context, last, lambda catalog: catalog.datasets(), first + comma)
 
 
+def complete_components(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Whatever has a name."""
+    return _offered(
+        context, incomplete, lambda catalog: (*catalog.backbones(), *catalog.datasets(), *catalog.strategies())
+    )
+
+
 def complete_weights(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The policies, and files."""
     policies = [CompletionItem(word) for word in ("auto", "pretrained", "random") if word.startswith(incomplete)]

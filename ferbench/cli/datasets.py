@@ -167,6 +167,10 @@ def _checked(dataset: Dataset, root: Path, split: str, cache: SplitCache) -> Spl
     names = stored.class_names
     counts = {**dict.fromkeys(dataset.classes, 0), **Counter(names)} if names is not None else {}
     fault = count_difference(names, published, split) if names is not None and published else None
-    warnings = tuple(line for line in stored.warnings if line != fault)
+    warnings = stored.warnings
+    if fault is not None:
+        # A reader may warn of the same difference and say more about it.
+        fault = next((line for line in warnings if line.startswith(fault)), fault)
+        warnings = tuple(line for line in warnings if line != fault)
     withheld = 0 if names is not None else len(stored.ids)
     return SplitCheck(split, roles, counts, withheld, published, warnings, fault)

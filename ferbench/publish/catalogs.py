@@ -19,6 +19,8 @@ class Provided:
     name: str
     family: bool
     summary: str
+    citation: str = ""
+    licence: str = ""
 
 
 @dataclass(frozen=True, slots=True)

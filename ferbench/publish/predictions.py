@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 from ferbench.metrics import class_scores, confusion
-from ferbench.publish.layout import PLAIN, Align, Paint, aligned, total_width, wrapped
+from ferbench.publish.layout import PLAIN, Align, Paint, aligned, total_width, wrapped, wrapped_facts
 from ferbench.publish.quantities import percent, whole
+from ferbench.recipes import Recipe, in_words
 from ferbench.records import Predictions, Run
 
 #: Digits of a probability in CSV; published snapshots are scored from them.
@@ -38,7 +40,7 @@ def csv_rows(seed: int, predictions: Predictions, classes: Sequence[str]) -> Ite
 def summary_lines(
     run: Run, predictions: Predictions, classes: Sequence[str], *, width: int = 80, paint: Paint = PLAIN
 ) -> list[str]:
-    """Per class: recall, precision, F1 and support; and the confusion matrix.
+    """What is not the general default in the recipe; per class: recall, precision, F1, support; the confusion matrix.
 
     Raises
     ------
@@ -51,7 +53,11 @@ def summary_lines(
     scores = class_scores(predictions, classes)
     table = confusion(predictions)
     right, total = int(table.diagonal().sum()), int(table.sum())
+    default = dataclasses.asdict(Recipe())
+    own = [(key, value) for key, value in cell.recipe_values() if key not in default or value != default[key]]
     lines = [paint.bold(line) for line in wrapped(title, width)]
+    first, *rest = [in_words([pair]) for pair in own] or ["the default"]
+    lines += wrapped_facts([f"recipe: {first}", *rest], width, hanging="  ", between=";")
     lines.append(f"{whole(right)} of {whole(total)} right, {percent(right / total)} %")
     rows = [["class", "recall %", "precision %", "F1 %", "support"]]
     for score in scores:

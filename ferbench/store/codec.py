@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ferbench.errors import StoreError
 from ferbench.fingerprints import as_plain
+from ferbench.recipes import RecipeValue
 from ferbench.records import Board, Predictions, Run, RunSummary, Score, StageResult
 from ferbench.stages import Stage
 
@@ -50,6 +51,12 @@ def from_json(kind: type[T], text: str) -> T:
 def strings_from_json(text: str) -> tuple[str, ...]:
     """A tuple of strings from its JSON; rows repeat them, so the last ones are remembered."""
     return tuple(json.loads(text))
+
+
+@functools.lru_cache(maxsize=4096)
+def values_from_json(text: str) -> tuple[tuple[str, RecipeValue], ...]:
+    """Recipe values from the JSON object of them; rows repeat them, so the last ones are remembered."""
+    return tuple(json.loads(text).items())
 
 
 @functools.cache
@@ -155,6 +162,7 @@ def run_columns(run: Run, correct: NDArray[np.bool_] | None) -> dict[str, Any]:
         "auxiliaries": to_json(summary.auxiliaries),
         "weights": summary.weights,
         "image_size": summary.image_size,
+        "recipe": to_json(dict(summary.recipe)),
         "device": summary.device,
         "seed": summary.seed,
         "images_seen": summary.images_seen,

@@ -227,7 +227,8 @@ def _reason(message: str) -> str:
         "attempt to write a readonly database": "is read-only: make the file and its folder writable, "
         "or choose another store with --store",
         "database is locked": f"was held by another process for {BUSY_SECONDS:.0f} s: end that process and try again",
-        "database disk image is malformed": "is damaged: restore a copy, or rebuild it from published snapshots",
+        "database disk image is malformed": "is damaged: put a copy of it in its place, "
+        "or name another store with --store",
         "disk is full": "cannot grow, the disk is full: free some space and run again",
     }
     for words, reason in known.items():

@@ -97,6 +97,7 @@ runs = Table(
     Column("auxiliaries", Text, nullable=False),
     Column("weights", Text, nullable=False),
     Column("image_size", Integer, nullable=False),
+    Column("recipe", Text, nullable=False),
     Column("device", Text, nullable=False),
     Column("seed", BigInteger, nullable=False),
     Column("images_seen", BigInteger, nullable=False),
