@@ -68,8 +68,7 @@ class Preparation:
         self._roles = bench.roles
         self._environment = environment
         self._tell = warn
-        self._found: dict[tuple[str, str], InitialWeights | None] = {}
-        self._weights: dict[tuple[str, str], InitialWeights] = {}
+        self._weights: dict[tuple[str, str], InitialWeights | None] = {}
         self._warned: set[str] = set()
 
     def prepare(self, matrix: Matrix, *, force: bool = False, calibrate: bool = True) -> Prepared:
@@ -130,7 +129,7 @@ class Preparation:
             training_part=self._training_part,
             select_content=lambda reference, labels: self._roles.select(reference, labels).content,
             board=self._board,
-            weights=lambda backbone, policy: self._weights[backbone, policy],
+            weights=lambda backbone, policy: self._weights[backbone, policy] or RANDOM_WEIGHTS,
             precision=automatic_precision(self._bench.device),
             device_kind=self._environment.device_kind,
         )
@@ -138,9 +137,9 @@ class Preparation:
     def _resolve_weights(self, cell: Cell) -> None:
         key = (cell.backbone, cell.weights)
         backbone = self._catalog.backbone(cell.backbone)
-        if key not in self._found:
-            self._found[key] = resolve_weights(backbone, cell.weights)
-        found = self._found[key]
+        if key not in self._weights:
+            self._weights[key] = resolve_weights(backbone, cell.weights)
+        found = self._weights[key]
         if found is None:
             advice = "connect to the network, give a file with --weights FILE, or take --weights random"
             for name in (cell.target, *cell.auxiliaries):
@@ -152,11 +151,9 @@ class Preparation:
                 f"no pretrained weights of {cell.backbone} can be had here: it starts from random ones, "
                 f"and the row will say so ({advice})"
             )
-            found = RANDOM_WEIGHTS
-        elif cell.weights not in POLICIES and key not in self._weights:
+        elif cell.weights not in POLICIES:
             # A file of the wrong network is found out now, before any cell is stored as failed.
             check_fit(backbone, found, len(label_set(cell.recipe.label_set).classes), cell.recipe.image_size)
-        self._weights[key] = found
 
     def _training_part(self, reference: str, labels: str) -> TrainingPart:
         samples = self._roles.train(reference, labels)

@@ -25,6 +25,11 @@ class Listing:
     plugin: str
     component: Component
 
+    @property
+    def is_family(self) -> bool:
+        """Whether `name` is a prefix with components behind it."""
+        return isinstance(self.component, (BackboneFamily, DatasetFamily))
+
 
 class Shelf(Generic[Single]):
     """What the plugins provide of one kind.

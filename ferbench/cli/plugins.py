@@ -55,16 +55,14 @@ def plugins(context: click.Context, name: str | None, as_json: bool) -> None:
 
 def plugin_views(catalog: Catalog) -> list[PluginView]:
     """Every plugin in order of name, the broken ones among them."""
-    from ferbench.components import BackboneFamily, DatasetFamily
     from ferbench.publish.catalogs import PluginView, Provided
 
     provided: dict[str, list[Provided]] = {}
     for kind, listings in _shelves(catalog).items():
         for listing in listings:
             component = listing.component
-            family = isinstance(component, (BackboneFamily, DatasetFamily))
             summary, citation, licence = (getattr(component, word, "") for word in ("summary", "citation", "licence"))
-            each = Provided(kind, listing.name, family, summary, citation, licence)
+            each = Provided(kind, listing.name, listing.is_family, summary, citation, licence)
             provided.setdefault(listing.plugin, []).append(each)
     views = [
         PluginView(plugin.name, plugin.origin, plugin.sha256, tuple(provided.get(plugin.name, ())), None)
@@ -111,20 +109,15 @@ def _shelves(catalog: Catalog) -> dict[str, tuple[Listing, ...]]:
 
 def _named(listed: dict[str, Listing], name: str) -> Listing | None:
     """The family of this prefix, with or without the dots that a listing puts behind it."""
-    from ferbench.components import BackboneFamily, DatasetFamily
-
     found = listed.get(name.removesuffix("…"))
-    return found if found is not None and isinstance(found.component, (BackboneFamily, DatasetFamily)) else None
+    return found if found is not None and found.is_family else None
 
 
 def _source(listed: dict[str, Listing], name: str) -> Listing | None:
     """The listing that a name is to be had from."""
-    from ferbench.components import BackboneFamily, DatasetFamily
-
     if name in listed:
         return listed[name]
-    families = (each for each in listed.values() if isinstance(each.component, (BackboneFamily, DatasetFamily)))
-    return next((family for family in families if name.startswith(family.name)), None)
+    return next((each for each in listed.values() if each.is_family and name.startswith(each.name)), None)
 
 
 def _facts(component: Component) -> dict[str, Fact]:
@@ -174,12 +167,9 @@ def _strategy_facts(strategy: Strategy) -> dict[str, Fact]:
 
 
 def _unknown(catalog: Catalog, name: str) -> UnknownName:
-    from ferbench.components import BackboneFamily, DatasetFamily
-
     known = {view.name for view in plugin_views(catalog)}
     rest = name[max(name.rfind("/"), name.rfind(":"), name.rfind("@")) + 1 :]
     for listings in _shelves(catalog).values():
         for listing in listings:
-            family = isinstance(listing.component, (BackboneFamily, DatasetFamily))
-            known.add(listing.name + rest if family and rest != name else listing.name)
+            known.add(listing.name + rest if listing.is_family and rest != name else listing.name)
     return UnknownName("component or plugin", name, known)

@@ -61,31 +61,26 @@ def execute(
             current = open_tasks[-1]
             try:
                 outcome = _run(current, bench, watch, known)
-            except CheckpointLost as lost:
-                remedy = spare.get(lost.fingerprint)
-                if remedy is None or lost.fingerprint in healed:
-                    failed[stage.fingerprint] = StageFailure(lost.line, traceback.format_exc())
+            except Exception as error:  # a stage's own fault must not end the matrix
+                lost = error.fingerprint if isinstance(error, CheckpointLost) else ""
+                if lost not in spare or lost in healed:
+                    failed[stage.fingerprint] = StageFailure(_line(error), traceback.format_exc())
                     yield task, failed[stage.fingerprint]
                     break
-                healed.add(lost.fingerprint)
+                healed.add(lost)
                 # A task that was only to predict gives way to the one that trains the same stage.
-                if lost.fingerprint == current.stage.fingerprint:
-                    open_tasks[-1] = replace(remedy, evaluations=current.evaluations)
+                if lost == current.stage.fingerprint:
+                    open_tasks[-1] = replace(spare[lost], evaluations=current.evaluations)
                 else:
-                    open_tasks.append(remedy)
-            except Exception as error:  # a stage's own fault must not end the matrix
-                line = (
-                    error.line
-                    if isinstance(error, FerbenchError)
-                    else f"{type(error).__name__}: {error}".split("\n")[0]
-                )
-                failed[stage.fingerprint] = StageFailure(line, traceback.format_exc())
-                yield task, failed[stage.fingerprint]
-                break
+                    open_tasks.append(spare[lost])
             else:
                 known[current.stage.fingerprint] = outcome.result
                 open_tasks.pop()
                 yield current, outcome
+
+
+def _line(error: Exception) -> str:
+    return error.line if isinstance(error, FerbenchError) else f"{type(error).__name__}: {error}".split("\n")[0]
 
 
 def _run(task: StageTask, bench: Workbench, watch: StageWatch, known: Mapping[str, StageResult]) -> StageOutcome:
