@@ -37,7 +37,7 @@ def speed_key(stage: Stage, device_kind: str, threads: int) -> SpeedKey:
     """The key that a stage's speed is looked up by."""
     recipe = stage.recipe
     return SpeedKey(
-        stage.backbone, recipe.image_size, recipe.trainable, recipe.precision, recipe.batch_size, device_kind, threads
+        stage.backbone, recipe.image_size, recipe.trained, recipe.precision, recipe.batch_size, device_kind, threads
     )
 
 

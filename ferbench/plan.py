@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 
 from ferbench.components import Backbone
+from ferbench.errors import RecipeError
 from ferbench.expressions import label_set
 from ferbench.fingerprints import PREPROCESSING_VERSION, PROTOCOL_VERSION, as_plain, fingerprint
 from ferbench.matrix import Components
@@ -15,6 +16,10 @@ from ferbench.records import Board
 from ferbench.stages import Cell, InitialWeights, Stage, StageSpec, TrainingPart
 
 _DEFAULT = Recipe()
+
+#: Recipe fields that came after stages had been stored, with the values that those were trained with: left out there,
+#: so that what was trained once is found again.
+_LATER = {"head_fit": "sgd"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,7 +54,7 @@ class Plan:
 class PlanInputs:
     """What planning needs to know of the world; each is a pure look-up.
 
-    training_part : (dataset reference, label set) to the samples trained on
+    training_part : (dataset reference, label set, fraction) to the samples trained on
     select_content : (dataset reference, label set) to the hash of the select samples
     board : (target reference, label set) to the board
     weights : (backbone, policy) to the weights that a chain starts from
@@ -57,7 +62,7 @@ class PlanInputs:
     device_kind : part of every entry
     """
 
-    training_part: Callable[[str, str], TrainingPart]
+    training_part: Callable[[str, str, float], TrainingPart]
     select_content: Callable[[str, str], str]
     board: Callable[[str, str], Board]
     weights: Callable[[str, str], InitialWeights]
@@ -91,8 +96,11 @@ def _chain(cell: Cell, specs: tuple[StageSpec, ...], components: Components, inp
     classes = label_set(cell.recipe.label_set).classes
     chain: list[Stage] = []
     for index, spec in enumerate(specs):
-        parts = tuple(inputs.training_part(name, cell.recipe.label_set) for name in spec.datasets)
-        recipe = _resolved(cell, index, spec, inputs.precision)
+        parts = tuple(
+            inputs.training_part(name, cell.recipe.label_set, cell.train_fraction if name == cell.target else 1.0)
+            for name in spec.datasets
+        )
+        recipe = _resolved(cell, index, spec, inputs.precision, sum(part.count for part in parts))
         select: tuple[str, ...] = ()
         if recipe.checkpoint == "best-on-select":
             select = tuple(inputs.select_content(name, cell.recipe.label_set) for name in spec.datasets)
@@ -110,16 +118,39 @@ def _chain(cell: Cell, specs: tuple[StageSpec, ...], components: Components, inp
         )
         named = {**_computed(stage, backbone), "seed": cell.seed, "parent": stage.parent}
         chain.append(dataclasses.replace(stage, fingerprint=fingerprint(named)))
+    if cell.recipe.head_fit != "sgd" and all(stage.recipe.head_fit == "sgd" for stage in chain):
+        raise RecipeError(
+            f"head_fit={cell.recipe.head_fit} fits a head on frozen features, and no stage of {cell.strategy} trains "
+            "the head alone: take a strategy that does, or --set trainable=head"
+        )
     return chain
 
 
-def _resolved(cell: Cell, index: int, spec: StageSpec, precision: str) -> Recipe:
-    """The stage's own recipe: the cell's, then the strategy's changes, then the user's for this stage."""
+def _resolved(cell: Cell, index: int, spec: StageSpec, precision: str, count: int) -> Recipe:
+    """The stage's own recipe: the cell's, then the strategy's changes, then the user's for this stage.
+
+    What cannot matter there is put to the general default, so that equal work has one fingerprint.
+    """
     own = [(change.key, change.value) for change in cell.stage_changes if change.stage == index + 1]
     recipe = changed(cell.recipe, [*spec.changes, *own])
+    if recipe.trainable != "head":
+        recipe = dataclasses.replace(recipe, head_fit=_DEFAULT.head_fit)
+    if recipe.head_fit == "svm":
+        # Every training image is looked at once, as it is; of a recipe by steps little is left.
+        return dataclasses.replace(
+            _DEFAULT,
+            images_seen=count,
+            augment="none",
+            trainable=recipe.trainable,
+            head_fit=recipe.head_fit,
+            imbalance=recipe.imbalance,
+            image_size=recipe.image_size,
+            grey=recipe.grey,
+            precision=precision if recipe.precision == "auto" else recipe.precision,
+            label_set=label_set(recipe.label_set).name,
+        )
     # Full batches only: the budget is what is really drawn.
     steps = max(1, round(cell.recipe.images_seen * spec.share) // recipe.batch_size)
-    # What cannot matter here is put to the general default, so that equal work has one fingerprint.
     return dataclasses.replace(
         recipe,
         images_seen=steps * recipe.batch_size,
@@ -153,7 +184,8 @@ def _computed(stage: Stage, backbone: Backbone) -> Mapping[str, object]:
 @functools.lru_cache(maxsize=4096)
 def _plain(recipe: Recipe) -> object:
     # Ten thousand cells have few recipes, and taking one apart is what planning would spend its time on.
-    return as_plain(recipe)
+    plain = as_plain(recipe)
+    return {key: value for key, value in plain.items() if key not in _LATER or value != _LATER[key]}
 
 
 def _cell_plan(cell: Cell, chain: list[Stage], backbone: Backbone, inputs: PlanInputs) -> CellPlan:

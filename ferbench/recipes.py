@@ -41,6 +41,12 @@ class Recipe:
     head: str = "keep"
     checkpoint: str = "last"
     label_set: str = "basic7"
+    head_fit: str = "sgd"
+
+    @property
+    def trained(self) -> str:
+        """What is trained, and how if not by steps, as speeds tell it apart: `all`, `head` or `svm`."""
+        return self.head_fit if self.head_fit != "sgd" else self.trainable
 
 
 #: The words that a recipe's text fields may hold.
@@ -54,6 +60,7 @@ RECIPE_CHOICES: Mapping[str, tuple[str, ...]] = {
     "trainable": ("all", "head"),
     "head": ("keep", "new"),
     "checkpoint": ("last", "best-on-select"),
+    "head_fit": ("sgd", "svm"),
 }
 
 #: Inclusive ranges of a recipe's numbers.

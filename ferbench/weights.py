@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ferbench.components import Backbone, WeightsFile
 from ferbench.errors import FerbenchError, WeightsError, one_line
-from ferbench.stages import RANDOM_WEIGHTS, InitialWeights
+from ferbench.stages import NO_WEIGHTS, RANDOM_WEIGHTS, InitialWeights
 from ferbench.state_dicts import file_sha256, weights_file
 
 if TYPE_CHECKING:
@@ -23,13 +23,16 @@ _FITTING: set[tuple[str, str, int]] = set()
 def resolve_weights(backbone: Backbone, policy: str) -> InitialWeights | None:
     """What a cell's `weights` means on this machine.
 
-    policy : auto, pretrained, random, or a file's path. auto and pretrained may download
+    policy : auto, pretrained, random, or a file's path; without meaning for a backbone that has no weights. auto and
+        pretrained may download
     returns : None if the policy is auto and pretrained weights cannot be had
 
     Raises
     ------
     WeightsError : pretrained weights that cannot be had, a file that is not there
     """
+    if backbone.weightless:
+        return NO_WEIGHTS
     if policy == "random":
         return RANDOM_WEIGHTS
     if policy in POLICIES:
@@ -53,13 +56,13 @@ def resolve_weights(backbone: Backbone, policy: str) -> InitialWeights | None:
 
 
 def load_initial_weights(backbone: Backbone, module: nn.Module, weights: InitialWeights) -> None:
-    """Put a chain's initial weights into a freshly built module; random ones leave it as it is.
+    """Put a chain's initial weights into a freshly built module; random ones, or none at all, leave it as it is.
 
     Raises
     ------
     WeightsError : a file that is gone, has changed since it was resolved, or does not fit
     """
-    if weights.is_random:
+    if not weights.is_file:
         return
     if weights.path is None:
         raise WeightsError(f"initial weights of {backbone.name} ({weights.source}) name no file on this machine")
@@ -84,7 +87,7 @@ def check_fit(backbone: Backbone, weights: InitialWeights, num_classes: int, ima
     WeightsError : a file that is gone, has changed since it was resolved, or does not fit
     """
     key = (backbone.name, weights.sha256, image_size)
-    if weights.is_random or key in _FITTING:
+    if not weights.is_file or key in _FITTING:
         return
     import torch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -16,12 +17,14 @@ from ferbench.data.order import BatchOrder
 from ferbench.data.roles import LabelledImages, RoleReader
 from ferbench.environment import device_kind
 from ferbench.errors import DatasetError, PluginError
+from ferbench.features import head_inputs
 from ferbench.fingerprints import derived_seed
 from ferbench.memory import peak_memory_bytes, reset_peak_memory
 from ferbench.prediction import probabilities
 from ferbench.records import EpochResult, Predictions, StageResult
 from ferbench.stages import Stage
-from ferbench.training import Progress, train
+from ferbench.svm_head import fit_svm_head, put_svm_head
+from ferbench.training import Progress, Trained, train
 from ferbench.weights import load_initial_weights
 
 if TYPE_CHECKING:
@@ -34,10 +37,10 @@ _PLACED_KEPT = 8
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A role that a trained stage predicts."""
+    """Samples that a trained stage predicts: of a role, or exactly the splits that the reference names."""
 
     reference: str
-    role: Literal["select", "report"]
+    role: Literal["select", "report", "named"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,6 @@ class StageTask:
     """
 
     stage: Stage
-    references: tuple[str, ...]
     label_set: str
     evaluations: tuple[Evaluation, ...]
     trained: StageResult | None = None
@@ -100,6 +102,8 @@ def run_stage(
     normalisation = Normalisation(backbone.mean, backbone.std)
     if task.trained is not None:
         module = built(backbone, stage, "initialisation")
+        if stage.recipe.head_fit == "svm":
+            put_svm_head(module, backbone.classifier)
         module.load_state_dict(bench.checkpoints.load(stage.fingerprint, task.trained.checkpoint_sha256))
         result = task.trained
         module = module.to(bench.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -107,7 +111,10 @@ def run_stage(
         reset_peak_memory(bench.device)
         module = _initial(backbone, stage, bench.checkpoints, parent_result)
         module = module.to(bench.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        result = _trained(module, backbone, normalisation, task, bench, on_progress, on_epoch)
+        if stage.recipe.head_fit == "svm":
+            result = _fitted(module, backbone, normalisation, task, bench)
+        else:
+            result = _trained(module, backbone, normalisation, task, bench, on_progress, on_epoch)
     predictions = []
     for evaluation in task.evaluations:
         samples = evaluated(bench.roles, evaluation, task.label_set)
@@ -117,7 +124,7 @@ def run_stage(
 
 def evaluated(roles: RoleReader, evaluation: Evaluation, label_set: str) -> LabelledImages:
     """The samples that an evaluation predicts."""
-    read = roles.select if evaluation.role == "select" else roles.report
+    read = {"select": roles.select, "report": roles.report, "named": roles.named}[evaluation.role]
     return read(evaluation.reference, label_set)
 
 
@@ -161,7 +168,7 @@ def _trained(
     on_epoch: Callable[[EpochResult], None],
 ) -> StageResult:
     stage, recipe = task.stage, task.stage.recipe
-    samples = [bench.roles.train(reference, task.label_set) for reference in task.references]
+    samples = [bench.roles.train(part.dataset, task.label_set, part.fraction) for part in stage.parts]
     labels = [_labels(part) for part in samples]
     counts = np.bincount(np.concatenate(labels), minlength=len(stage.classes))
     batches = TrainingBatches(
@@ -192,6 +199,56 @@ def _trained(
         on_progress=on_progress,
         on_epoch=on_epoch,
     )
+    return _result(module, stage, bench, trained, counts)
+
+
+def _fitted(
+    module: nn.Module, backbone: Backbone, normalisation: Normalisation, task: StageTask, bench: Workbench
+) -> StageResult:
+    """The head replaced by a support vector machine on the features of the frozen rest."""
+    stage, recipe = task.stage, task.stage.recipe
+    began = time.perf_counter()
+    samples = [bench.roles.train(part.dataset, task.label_set, part.fraction) for part in stage.parts]
+    labels = np.concatenate([_labels(part) for part in samples])
+    features = [
+        head_inputs(
+            module,
+            backbone.classifier,
+            bench.placed(part, recipe.image_size, recipe.grey),
+            normalisation,
+            recipe.image_size,
+            bench.device,
+            recipe.precision,
+        )
+        for part in samples
+    ]
+    groups: list[str] = []
+    for number, part in enumerate(samples):
+        # A film of one dataset is not that of another; a sample without a film is alone.
+        groups.extend(f"{number}/{each}" for each in part.groups or (f"sample {row}" for row in range(part.count)))
+    head = fit_svm_head(
+        np.concatenate(features),
+        labels,
+        tuple(groups) if any(part.groups for part in samples) else None,
+        len(stage.classes),
+        balanced=recipe.imbalance == "weighted",
+        seed=derived_seed(stage.seed, stage.index, "svm"),
+    )
+    put_svm_head(module, backbone.classifier, head)
+    counts = np.bincount(labels, minlength=len(stage.classes))
+    trained = Trained(len(labels), time.perf_counter() - began, ())
+    return _result(module, stage, bench, trained, counts, head.notes)
+
+
+def _result(
+    module: nn.Module,
+    stage: Stage,
+    bench: Workbench,
+    trained: Trained,
+    counts: NDArray[np.int64],
+    notes: tuple[str, ...] = (),
+) -> StageResult:
+    """The checkpoint stored, and what the stage gave and cost."""
     return StageResult(
         fingerprint=stage.fingerprint,
         images_seen=trained.images_seen,
@@ -201,10 +258,11 @@ def _trained(
         history=trained.history,
         device=device_kind(bench.device),
         threads=torch.get_num_threads(),
-        micro_batch=recipe.batch_size,
+        micro_batch=stage.recipe.batch_size,
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         checkpoint_sha256=bench.checkpoints.save(stage.fingerprint, module),
         absent_classes=tuple(name for name, count in zip(stage.classes, counts, strict=True) if count == 0),
+        notes=notes,
     )
 
 
@@ -216,7 +274,7 @@ def _labels(samples: LabelledImages) -> NDArray[np.int64]:
 
 def _select_accuracy(task: StageTask, normalisation: Normalisation, bench: Workbench) -> Callable[[nn.Module], float]:
     """Accuracy over the select samples of all datasets that the stage trains on."""
-    parts = [bench.roles.select(reference, task.label_set) for reference in task.references]
+    parts = [bench.roles.select(part.dataset, task.label_set) for part in task.stage.parts]
 
     def accuracy(module: nn.Module) -> float:
         hits = 0

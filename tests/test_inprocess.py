@@ -18,7 +18,7 @@ from ferbench.worker import StageOutcome, StageTask
 
 def task(name: str, parent: str | None = None) -> StageTask:
     stage = Stage(name, 0 if parent is None else 1, "tiny", RANDOM_WEIGHTS, (), (), Recipe(), 0, parent)
-    return StageTask(stage, (), "basic7", ())
+    return StageTask(stage, "basic7", ())
 
 
 def result(name: str) -> StageResult:

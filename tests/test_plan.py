@@ -18,6 +18,7 @@ from tiny import CLASSES, bar_dataset, tiny_backbone, tiny_catalog
 import ferbench.plan
 from ferbench.catalog import Catalog
 from ferbench.components import Strategy
+from ferbench.errors import RecipeError
 from ferbench.expressions import label_set
 from ferbench.matrix import Matrix, RecipeAxis, parse_axis, unrolled
 from ferbench.plan import CellPlan, Plan, PlanInputs, make_plan
@@ -45,8 +46,12 @@ def catalog() -> Catalog:
 
 def inputs(**changes: object) -> PlanInputs:
     values: dict[str, object] = {
-        "training_part": lambda name, labels: TrainingPart(
-            name, "tr", f"content of {name}", COUNTS.get(name.partition(":")[0], 50)
+        "training_part": lambda name, labels, fraction: TrainingPart(
+            name,
+            "tr",
+            f"content of {name}" + (f" {fraction}" if fraction < 1 else ""),
+            round(fraction * COUNTS.get(name.partition(":")[0], 50)),
+            fraction=fraction,
         ),
         "select_content": lambda name, labels: f"select of {name}",
         "board": lambda name, labels: Board(
@@ -194,7 +199,7 @@ def test_another_process_computes_the_same_fingerprints() -> None:
 
 
 def content(name: str) -> PlanInputs:
-    return inputs(training_part=lambda n, labels: TrainingPart(n, "tr", f"{name} {n}", COUNTS[n]))
+    return inputs(training_part=lambda n, labels, fraction: TrainingPart(n, "tr", f"{name} {n}", COUNTS[n]))
 
 
 def weights(sha256: str, source: str = "somewhere") -> PlanInputs:
@@ -232,8 +237,8 @@ def test_each_recipe_value_is_part_of_fingerprint_entry_and_key(change: str) -> 
 
 
 def test_every_recipe_value_is_either_tested_above_or_named_here() -> None:
-    # These three matter to some stages only: see the tests of what cannot matter.
-    conditional = {"target_share", "mixing", "head"}
+    # These matter to some stages only: see the tests of what cannot matter.
+    conditional = {"target_share", "mixing", "head", "head_fit"}
     tested = {change.partition("=")[0] for change in RECIPE_CHANGES}
     assert tested | conditional == {field.name for field in dataclasses.fields(Recipe)}
 
@@ -250,6 +255,41 @@ def versioned(**changes: object):  # type: ignore[no-untyped-def]
             return dataclasses.replace(catalog().backbone(name), **changes)
 
     return Components()
+
+
+def test_what_was_trained_by_earlier_versions_is_found_again() -> None:
+    # Written by the first version: a field that came later does not rename what was trained without it.
+    released = "4eab7011082c27f94f31de7ac20ec276a02dd51d1736fd646bd5ccd4092c595b"
+    assert planned("cascade").stages[1].fingerprint == released
+
+
+def test_a_machine_on_frozen_features_looks_at_every_image_once() -> None:
+    plan = planned("target-only", sets=("trainable=head", "head_fit=svm", "images_seen=960"))
+    stage = plan.stages[0]
+    assert stage.recipe.images_seen == stage.parts[0].count == plan.cells[0].images_seen
+    # A recipe by steps does not matter to it; balance and pixels do.
+    same = ("lr=0.5", "batch_size=16", "optimizer=adamw", "augment=flip", "images_seen=320", "schedule=constant")
+    other = ("imbalance=weighted", "image_size=16", "grey=true", "precision=bf16")
+    for change in (*same, *other):
+        asked = planned("target-only", sets=("trainable=head", "head_fit=svm", change))
+        assert (asked.stages[0].fingerprint == stage.fingerprint) == (change in same), change
+
+
+def test_a_machine_needs_a_stage_that_trains_the_head_alone() -> None:
+    with pytest.raises(RecipeError, match="no stage of cascade trains the head alone: take a strategy that does"):
+        planned("cascade", sets=("head_fit=svm",))
+    chain = planned("cascade+linear-probe", sets=("head_fit=svm",)).stages
+    assert [stage.recipe.head_fit for stage in chain] == ["sgd", "sgd", "svm"]
+    assert chain[0].fingerprint == planned("cascade+linear-probe").stages[0].fingerprint
+
+
+def test_a_fraction_of_train_is_asked_for_of_the_target_alone() -> None:
+    whole, half = planned("cascade", train_fractions=(1.0, 0.5)).cells
+    assert whole.stages[:2] == half.stages[:2] and whole.stages[2] != half.stages[2] and whole.entry != half.entry
+    assert (whole.cell.train_fraction, half.cell.train_fraction) == (1.0, 0.5)
+    # The budget stays, and what does not touch the target is one cell.
+    assert whole.images_seen == half.images_seen
+    assert len(planned("source-only", train_fractions=(1.0, 0.5)).cells) == 1
 
 
 DIFFERENT: dict[str, Callable[[], Plan]] = {

@@ -15,7 +15,7 @@ from torch import nn
 from ferbench.checkpoints import Checkpoints
 from ferbench.components import Backbone, Dataset
 from ferbench.data.roles import RoleReader
-from ferbench.errors import CheckpointError, DatasetError, PluginError, TrainingError, WeightsError
+from ferbench.errors import CheckpointError, DatasetError, PluginError, RecipeError, TrainingError, WeightsError
 from ferbench.recipes import Recipe
 from ferbench.records import StageResult
 from ferbench.stages import RANDOM_WEIGHTS, InitialWeights, Stage, TrainingPart
@@ -41,6 +41,11 @@ def stage(name: str = "a" * 64, **changes: object) -> Stage:
     return dataclasses.replace(base, **changes)  # type: ignore[arg-type]
 
 
+def of(dataset: str, what: Stage, **changes: object) -> Stage:
+    """The same stage on another dataset."""
+    return dataclasses.replace(what, parts=(TrainingPart(dataset, "tr", "", 56),), **changes)  # type: ignore[arg-type]
+
+
 @dataclasses.dataclass
 class Hand:
     """A workbench with the components it knows."""
@@ -57,12 +62,11 @@ class Hand:
     def run(
         self,
         what: Stage,
-        references: tuple[str, ...] = ("big",),
         evaluations: tuple[Evaluation, ...] = REPORT,
         parent: StageResult | None = None,
         trained: StageResult | None = None,
     ) -> StageOutcome:
-        task = StageTask(what, references, "basic7", evaluations, trained)
+        task = StageTask(what, "basic7", evaluations, trained)
         return run_stage(task, self.bench, lambda progress: None, lambda epoch: None, parent)
 
     def state(self, what: Stage) -> dict[str, torch.Tensor]:
@@ -121,7 +125,7 @@ def test_a_checkpoint_that_is_not_the_stored_one_is_refused(hand: Hand) -> None:
         hand.run(stage(), trained=first.result)
     child = stage("b" * 64, index=1, parent="a" * 64)
     with pytest.raises(CheckpointError, match="not the file that was stored"):
-        hand.run(child, ("small",), parent=first.result)
+        hand.run(of("small", child), parent=first.result)
 
 
 # --- where a stage starts ---------------------------------------------------------------------------------------------
@@ -135,7 +139,7 @@ def frozen(**changes: object) -> Recipe:
 def test_a_child_goes_on_from_its_parent_and_keeps_the_head(hand: Hand) -> None:
     first = hand.run(stage())
     child = stage("b" * 64, index=1, parent="a" * 64, recipe=frozen())
-    hand.run(child, ("small",), parent=first.result)
+    hand.run(of("small", child), parent=first.result)
     before, after = hand.state(stage()), hand.state(child)
     assert all(torch.equal(before[name], after[name]) for name in before)
 
@@ -143,7 +147,7 @@ def test_a_child_goes_on_from_its_parent_and_keeps_the_head(hand: Hand) -> None:
 def test_a_new_head_is_drawn_anew_and_the_body_stays(hand: Hand) -> None:
     first = hand.run(stage())
     child = stage("b" * 64, index=1, parent="a" * 64, recipe=frozen(head="new"))
-    hand.run(child, ("small",), parent=first.result)
+    hand.run(of("small", child), parent=first.result)
     before, after = hand.state(stage()), hand.state(child)
     for name in before:
         assert torch.equal(before[name], after[name]) == (not name.startswith("6.")), name
@@ -151,7 +155,7 @@ def test_a_new_head_is_drawn_anew_and_the_body_stays(hand: Hand) -> None:
     assert not torch.equal(
         head_of(after), head_of(dict(built(tiny_backbone(), stage(), "initialisation").state_dict()))
     )
-    hand.run(dataclasses.replace(child, fingerprint="c" * 64), ("small",), parent=first.result)
+    hand.run(of("small", child, fingerprint="c" * 64), parent=first.result)
     assert hand.checkpoints.load("c" * 64).keys() == after.keys()
     assert torch.equal(head_of(hand.checkpoints.load("c" * 64)), head_of(after))
 
@@ -190,7 +194,7 @@ def test_best_on_select_looks_at_the_datasets_that_are_trained_on(hand: Hand) ->
     recipe = dataclasses.replace(RECIPE, checkpoint="best-on-select", images_seen=560, lr=0.3)
     mixed = stage(recipe=recipe, parts=(TrainingPart("big", "tr", "", 56), TrainingPart("small", "tr", "", 56)))
     wanted = (Evaluation("big", "select"), Evaluation("small", "select"))
-    outcome = hand.run(mixed, ("big", "small"), wanted)
+    outcome = hand.run(mixed, wanted)
     hits = sum(int((p.probabilities.argmax(axis=1) == p.labels).sum()) for _, p in outcome.predictions)
     # 21 select samples of each; an epoch is a pass over both.
     best = max(epoch.select_accuracy or 0 for epoch in outcome.result.history)
@@ -200,7 +204,7 @@ def test_best_on_select_looks_at_the_datasets_that_are_trained_on(hand: Hand) ->
 def test_classes_without_training_samples_are_named(hand: Hand) -> None:
     few = bar_dataset("few", 5, counts=(5, 21, 35))
     hand.datasets["few"] = few
-    assert hand.run(stage(), ("few",)).result.absent_classes == ("surprise", "neutral")
+    assert hand.run(of("few", stage())).result.absent_classes == ("surprise", "neutral")
 
 
 def test_data_whose_labels_are_withheld_cannot_be_trained_on(hand: Hand) -> None:
@@ -210,7 +214,7 @@ def test_data_whose_labels_are_withheld_cannot_be_trained_on(hand: Hand) -> None
         secret, load=lambda split, root: dataclasses.replace(load(split, root), labels=None)
     )
     with pytest.raises(DatasetError, match="dataset 'secret': the labels of tr are withheld"):
-        hand.run(stage(), ("secret",))
+        hand.run(of("secret", stage()))
     # But it can be predicted.
     outcome = hand.run(stage(), evaluations=(Evaluation("secret", "report"),))
     assert outcome.predictions[0][1].labels is None
@@ -234,6 +238,65 @@ def test_a_last_step_that_ruins_the_weights_is_a_failure_and_not_a_row(hand: Han
     ruin = dataclasses.replace(RECIPE, images_seen=32, lr=1000.0, weight_decay=1000.0, schedule="constant")
     with pytest.raises(TrainingError, match="answers with NaN: try a smaller --set lr"):
         hand.run(stage(recipe=ruin))
+
+
+# --- a machine on frozen features -------------------------------------------------------------------------------------
+
+SVM = dataclasses.replace(RECIPE, trainable="head", head_fit="svm", augment="none", images_seen=56)
+
+
+def test_a_machine_on_frozen_features_answers_as_scikit_learn_does(hand: Hand) -> None:
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.model_selection import StratifiedKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import LinearSVC
+
+    outcome = hand.run(stage(recipe=SVM))
+    assert (outcome.result.images_seen, outcome.result.history) == (56, ())
+    assert outcome.result.parameters == 8 * 27 + 8 + 16 + 288 * 7 + 7
+    # Features of the frozen rest by hand: what stands before the head, in evaluation mode.
+    body = built(tiny_backbone(), stage(), "initialisation")[:-1].eval()
+    pixels = {}
+    for role, reference in (("train", "big"), ("report", "small")):
+        samples = getattr(hand.bench.roles, role)(reference)
+        images = torch.from_numpy(samples.images).permute(0, 3, 1, 2).float().expand(-1, 3, -1, -1)
+        pixels[role] = body((images / 255 - 0.5) / 0.25).detach().numpy(), samples.labels
+    features, labels = pixels["train"]
+    best = 0.0
+    for c in (1e-2 / 288, 1e-1 / 288, 1 / 288, 10 / 288, 100 / 288):
+        machine = CalibratedClassifierCV(LinearSVC(C=c), cv=StratifiedKFold(5), ensemble=False)
+        peer = make_pipeline(StandardScaler(), machine).fit(features, labels)
+        found = peer.predict_proba(pixels["report"][0])
+        best = max(best, float((found.argmax(axis=1) == pixels["report"][1]).mean()))
+    predictions = outcome.predictions[0][1]
+    ours = (predictions.probabilities.argmax(axis=1) == predictions.labels).mean()
+    np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1, rtol=1e-5)
+    assert best > 0.4 and ours >= best - 0.12
+
+
+def test_a_machine_is_loaded_again_and_goes_on_by_steps(hand: Hand) -> None:
+    first = hand.run(stage(recipe=SVM))
+    again = hand.run(stage(recipe=SVM), trained=first.result)
+    assert (first.predictions[0][1].probabilities == again.predictions[0][1].probabilities).all()
+    child = stage("b" * 64, index=1, parent="a" * 64, recipe=dataclasses.replace(RECIPE, lr=1e-6, images_seen=8))
+    hand.run(child, parent=first.result)
+    torch.testing.assert_close(head_of(hand.state(child)), head_of(hand.state(stage())), rtol=0, atol=1e-4)
+
+
+def test_a_head_that_is_no_linear_layer_takes_no_machine(hand: Hand) -> None:
+    def build(num_classes: int, image_size: int) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, num_classes, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    hand.backbones["odd"] = dataclasses.replace(tiny_backbone("odd"), build=build, classifier="0")
+    with pytest.raises(RecipeError, match="one linear layer on one vector an image, and 0 is a Conv2d"):
+        hand.run(stage(backbone="odd", recipe=SVM))
+
+
+def test_part_of_the_data_is_what_a_stage_trains_on(hand: Hand) -> None:
+    few = dataclasses.replace(stage().parts[0], fraction=0.25)
+    outcome = hand.run(stage(recipe=SVM, parts=(few,)))
+    assert outcome.result.images_seen == 14
 
 
 def test_placed_images_are_kept_by_content_size_and_colour(hand: Hand) -> None:
