@@ -18,9 +18,10 @@ import pluggy
 from ferbench import hookspecs
 from ferbench.components import Backbone, BackboneFamily, Dataset, DatasetFamily, Strategy
 from ferbench.composition import JOIN, compose, stages_of
+from ferbench.contract import reported_result_faults
 from ferbench.errors import DuplicateName, PluginError, UsageError
 from ferbench.plugin_source import LoadedPlugin, Plugin, brief, describe, from_entry_point, from_file, origin_of
-from ferbench.records import EpochResult, Run, StageResult
+from ferbench.records import EpochResult, ReportedResult, Run, StageResult
 from ferbench.shelf import Listing, Shelf
 from ferbench.stages import Stage
 
@@ -50,6 +51,7 @@ class Catalog:
         self._backbones = Shelf("backbone", Backbone, BackboneFamily)
         self._datasets = Shelf("dataset", Dataset, DatasetFamily)
         self._strategies = Shelf("strategy", Strategy, None)
+        self._reported: dict[str, tuple[ReportedResult, ...]] = {}
 
     @classmethod
     def load(cls, plugin_files: Sequence[Path] = ()) -> Catalog:
@@ -91,6 +93,7 @@ class Catalog:
             self._backbones.put(plugin, self._provided(plugin, "ferbench_register_backbones"))
             self._datasets.put(plugin, self._provided(plugin, "ferbench_register_datasets"))
             self._strategies.put(plugin, self._provided(plugin, "ferbench_register_strategies"))
+            self._reported[plugin.name] = self._results_of(plugin)
         except PluginError:
             for shelf in (self._backbones, self._datasets, self._strategies):
                 shelf.take_back(plugin)
@@ -147,6 +150,14 @@ class Catalog:
         """Strategies in order of name, composed ones left out."""
         return self._strategies.listing()
 
+    def reported_results(self, plugin: str | None = None) -> tuple[ReportedResult, ...]:
+        """Figures from the literature, each once: by name of their plugin, then as it gave them.
+
+        plugin : the name of one, for its figures alone
+        """
+        named = sorted(self._reported) if plugin is None else [plugin]
+        return tuple(dict.fromkeys(result for name in named for result in self._reported.get(name, ())))
+
     def epoch_finished(self, stage: Stage, epoch: EpochResult, warn: Warn) -> None:
         """Tell the observers. What one raises is one line to `warn`, once for each plugin and hook."""
         self._notify("ferbench_epoch_finished", {"stage": stage, "epoch": epoch}, warn)
@@ -182,6 +193,13 @@ class Catalog:
             marked = self._manager.parse_hookimpl_opts(plugin.module, name) is not None
             if name.startswith("ferbench_") and callable(member) and not marked:
                 raise PluginError(f"plugin {plugin.label}: {name} lacks its mark: write @ferbench.hookimpl above it")
+
+    def _results_of(self, plugin: Plugin) -> tuple[ReportedResult, ...]:
+        results = self._provided(plugin, "ferbench_register_reported_results")
+        for place, result in enumerate(results, 1):
+            if faults := reported_result_faults(result):
+                raise PluginError(f"plugin {plugin.label}: reported result {place}: {faults[0]}")
+        return tuple(cast("list[ReportedResult]", results))
 
     def _provided(self, plugin: Plugin, hook: str) -> list[object]:
         found: list[object] = []

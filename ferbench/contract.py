@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ferbench.components import ROLES, Backbone, BackboneFamily, Dataset, DatasetFamily, Strategy
 from ferbench.errors import RecipeError
 from ferbench.recipes import typed
+from ferbench.records import ReportedResult
 from ferbench.stages import StageSpec
 
 Component = Backbone | BackboneFamily | Dataset | DatasetFamily | Strategy
@@ -70,6 +71,30 @@ def stage_faults(specs: object, target: str, auxiliaries: Sequence[str]) -> list
     if not faults and (total := math.fsum(spec.share for spec in specs)) > 1 + _SHARE_SLACK:
         faults.append(f"the stages' shares sum to {total:.6g}, more than 1")
     return faults
+
+
+def reported_result_faults(result: object) -> list[str]:
+    """Faults of a figure from the literature, each beginning with the field and its value."""
+    if not isinstance(result, ReportedResult):
+        return [f"{result!r} is a {type(result).__name__}, not a ReportedResult"]
+    return list(_reported_result(result))
+
+
+def _reported_result(result: ReportedResult) -> Iterator[str]:
+    texts = {"method": result.method, "dataset": result.dataset, "source": result.source}
+    if result.split is not None:
+        texts["split"] = result.split
+    for field, value in texts.items():
+        if not isinstance(value, str) or not value.strip():
+            yield f"{field}={value!r} is not a text"
+    for field, value in (*texts.items(), ("remark", result.remark)):
+        # A line end would tear a table's row in two, an escape code would colour or move what follows.
+        if not isinstance(value, str) or not value.isprintable():
+            yield f"{field}={value!r} is not one line of characters that can be printed"
+    if not _is_number(result.accuracy) or not 0 <= result.accuracy <= 1:
+        yield f"accuracy={result.accuracy!r} is not a fraction from 0 to 1"
+    if result.n is not None and (type(result.n) is not int or result.n < 1):
+        yield f"n={result.n!r} is not a whole number from 1"
 
 
 def _stage(place: int, spec: StageSpec, given: set[str]) -> Iterator[str]:
@@ -141,6 +166,8 @@ def _dataset(dataset: Dataset) -> Iterator[str]:
         # Else a dataset of files could keep its name in the fingerprint while its files change.
         if not dataset.embedded:
             yield "identity is for embedded datasets; others are identified by their content"
+    if dataset.files is not None:
+        yield from _callables(dataset, "files")
     yield from recipe_faults(dataset.recipe)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import pluggy
 
 from ferbench.components import Backbone, BackboneFamily, Dataset, DatasetFamily, Strategy
-from ferbench.records import EpochResult, Run, StageResult
+from ferbench.records import EpochResult, ReportedResult, Run, StageResult
 from ferbench.stages import Stage
 
 #: The entry-point group, and the name that pluggy's markers carry.
@@ -34,6 +34,11 @@ def ferbench_register_datasets() -> Iterable[Dataset | DatasetFamily]:  # type: 
 @hookspec
 def ferbench_register_strategies() -> Iterable[Strategy]:  # type: ignore[empty-body]
     """Fine-tuning strategies."""
+
+
+@hookspec
+def ferbench_register_reported_results() -> Iterable[ReportedResult]:  # type: ignore[empty-body]
+    """Figures from the literature, shown apart from what was measured."""
 
 
 @hookspec

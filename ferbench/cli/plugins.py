@@ -64,6 +64,12 @@ def plugin_views(catalog: Catalog) -> list[PluginView]:
             summary, citation, licence = (getattr(component, word, "") for word in ("summary", "citation", "licence"))
             each = Provided(kind, listing.name, listing.is_family, summary, citation, licence)
             provided.setdefault(listing.plugin, []).append(each)
+    for plugin in catalog.plugins():
+        if results := catalog.reported_results(plugin.name):
+            # Not by the datasets' names: those are the names of components.
+            on = ", ".join(dict.fromkeys(result.dataset for result in results))
+            each = Provided("reported results", "from the literature", False, f"{len(results)} on {on}")
+            provided.setdefault(plugin.name, []).append(each)
     views = [
         PluginView(plugin.name, plugin.origin, plugin.sha256, tuple(provided.get(plugin.name, ())), None)
         for plugin in catalog.plugins()
