@@ -8,13 +8,14 @@ from ferbench.components import (
     BackboneFamily,
     Dataset,
     DatasetFamily,
+    ImageFile,
     Samples,
     Strategy,
     WeightsFile,
 )
 from ferbench.hookspecs import hookimpl
 from ferbench.recipes import Recipe
-from ferbench.records import EpochResult, Run, StageResult
+from ferbench.records import EpochResult, ReportedResult, Run, StageResult
 from ferbench.stages import Stage, StageSpec
 from ferbench.version import VERSION
 
@@ -26,7 +27,9 @@ __all__ = [
     "Dataset",
     "DatasetFamily",
     "EpochResult",
+    "ImageFile",
     "Recipe",
+    "ReportedResult",
     "Run",
     "Samples",
     "Stage",

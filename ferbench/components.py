@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from ferbench.recipes import Recipe, RecipeValue
 from ferbench.stages import StageSpec
@@ -49,6 +49,7 @@ class Backbone:
     mean, std : per channel RGB, of images scaled to 0..1
     classifier : dotted name of the head within the module, such as "classifier.6"
     recipe : recipe values that suit this backbone better than the general default
+    weightless : nothing in it but the head has weights, so that there is nothing to pretrain
     citation, licence : of the architecture and of the pretrained weights
     library : name and version of the library that defines the network, part of the fingerprint
     """
@@ -64,23 +65,30 @@ class Backbone:
     std: tuple[float, float, float]
     classifier: str
     recipe: Mapping[str, RecipeValue] = field(default_factory=dict)
+    weightless: bool = False
     citation: str = ""
     licence: str = ""
     library: str = ""
+
+
+class ImageFile(Protocol):
+    """An encoded picture, wherever it lies: a `pathlib.Path` is one. Its `str` is what messages call it."""
+
+    def read_bytes(self) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
     """One split as a dataset gives it.
 
-    images : uint8 [n, H, W, C] with C 1 or 3, or one file per sample, decoded by the core
+    images : uint8 [n, H, W, C] with C 1 or 3, or one image file per sample, decoded by the core
     labels : int64 [n] into the dataset's own `classes`; None where the truth is withheld
     ids : unique within the split, stable over copies of the data
     groups : film or subject per sample, or None where there are none
     warnings : one line each for what the reader passed over or had to assume
     """
 
-    images: NDArray[np.uint8] | Sequence[Path]
+    images: NDArray[np.uint8] | Sequence[ImageFile]
     labels: NDArray[np.int64] | None
     ids: tuple[str, ...]
     groups: tuple[str, ...] | None = None
@@ -96,6 +104,7 @@ class Dataset:
     classes : the dataset's own class names in its own label order; the core maps them by name
     splits : names that `load` takes
     roles : which split plays train, select and report; a missing select is held out of train by the core
+    roles_at : `roles_at(root)` gives the roles of one copy, where copies differ in the splits that they have
     counts : published number of samples per split and class, or empty; shown by `datasets check`
     locate : `locate(data_folder)` gives the root of a copy found below it, or None
     load : `load(split, root)` reads one split; raises DatasetError in one line. Never downloads
@@ -103,6 +112,8 @@ class Dataset:
     default_for : whether `run` without dataset names takes it as auxiliary or as target
     embedded : made by the package itself, without any file of the user's; rows say that it is synthetic
     identity : for embedded data, `identity(split)` names the content without rendering it; hashed in place of pixels
+    files : `files(split, root)` names all files that a split is read from, where they are not simply all below the
+        root; a decoded split is kept until one of them changes
     recipe : recipe values that suit this target better than the backbone's (its size, its budget)
     """
 
@@ -118,6 +129,8 @@ class Dataset:
     default_for: Literal["auxiliary", "target"] | None = None
     embedded: bool = False
     identity: Callable[[str], str] | None = None
+    roles_at: Callable[[Path], Mapping[Role, str]] | None = None
+    files: Callable[[str, Path], Iterable[Path]] | None = None
     recipe: Mapping[str, RecipeValue] = field(default_factory=dict)
     citation: str = ""
     licence: str = ""

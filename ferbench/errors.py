@@ -7,12 +7,14 @@ FerbenchError                exit code 1, one line for people
 ├── PluginError              a plugin that breaks the contract
 │   └── DuplicateName        two plugins claim one name
 ├── DatasetError             data that cannot be read or used
+│   ├── SplitMissing         a copy without that split
 │   └── DatasetMissing       not found; names the steps to get it
 ├── WeightsError             weights that cannot be had, read or fitted
 ├── TrainingError            a stage that cannot go on (a loss that is not finite)
 ├── CheckpointError          a stored checkpoint that is not what it says
 │   └── CheckpointLost       one that was there is gone or damaged; training its stage again brings it back
 └── StoreError               the leaderboard file cannot be used
+    └── StoreOutdated        it was written by an older ferbench
 
 The message is the one line: what was wrong, where, what to do next. The CLI's edge prints it, once.
 """
@@ -51,12 +53,16 @@ class UnknownName(UsageError):
     kind : what was looked for, such as "backbone"
     name : the name as given
     known : the names there are, for the suggestion
+    advice : said in place of a suggestion
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], advice: str = "") -> None:
+        self.advised = bool(advice)
         names = sorted(known)
         close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-        if close:
+        if advice:
+            pass
+        elif close:
             advice = f"did you mean {' or '.join(close)}?"
         elif names:
             more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
@@ -85,6 +91,10 @@ class DuplicateName(PluginError):
 
 class DatasetError(FerbenchError):
     """Data that cannot be read or used."""
+
+
+class SplitMissing(DatasetError):
+    """A copy that can be read, without one of the splits."""
 
 
 class DatasetMissing(DatasetError):
@@ -126,6 +136,10 @@ class CheckpointLost(CheckpointError):
 
 class StoreError(FerbenchError):
     """The store cannot be opened, read or written."""
+
+
+class StoreOutdated(StoreError):
+    """A store of an older ferbench: opening it for writing brings it up to date."""
 
 
 def one_line(error: BaseException, length: int = 200) -> str:

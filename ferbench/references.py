@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from ferbench.components import ROLES, Dataset
 from ferbench.errors import UnknownName, UsageError
 
+#: Asks a dataset without a report split to report on a part that is held out of its train split.
+HOLD_OUT = "hold-out"
+
 
 @dataclass(frozen=True, slots=True)
 class DatasetReference:
@@ -29,11 +32,17 @@ def parse_reference(text: str, find: Callable[[str], Dataset]) -> DatasetReferen
     """
     try:
         return DatasetReference(find(text))
-    except UnknownName:
+    except UnknownName as unknown:
         name, colon, named = text.rpartition(":")
         if not colon:
             raise
-    dataset = find(name)
+        try:
+            dataset = find(name)
+        except UnknownName as error:
+            # Of `folder:PATH` what stands before the colon is no name, and the family has said what is wrong.
+            raise (unknown if unknown.advised and ":" not in name else error) from None
+    if named == HOLD_OUT and "train" in dataset.roles and ("report" not in dataset.roles or dataset.roles_at):
+        return DatasetReference(dataset, (HOLD_OUT,))
     splits = tuple(named.split("+"))
     for split in splits:
         if split not in dataset.splits and split not in ROLES:

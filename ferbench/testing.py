@@ -90,7 +90,8 @@ def check_dataset(
     with tempfile.TemporaryDirectory() as empty:
         nowhere = dataset.locate(Path(empty))
         if not dataset.embedded:
-            if nowhere is not None:
+            # Behind a prefix may be a path, which is where it is whatever the data folder.
+            if nowhere is not None and prefix is None:
                 faults.append(f"locate finds {nowhere} in an empty folder")
             if not dataset.steps:
                 faults.append("steps is empty: say how to get the data and where to put it")
@@ -268,8 +269,10 @@ def _image_faults(samples: Samples, n: int) -> Iterator[str]:
     if isinstance(images, np.ndarray):
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
             yield f"images are {images.dtype} {list(images.shape)}, not uint8 [n, H, W, 1 or 3]"
-    elif lost := [path for path in images if not isinstance(path, Path) or not path.is_file()]:
-        yield f"image {lost[0]!r} is no file"
+    elif lost := [image for image in images if not callable(getattr(image, "read_bytes", None))]:
+        yield f"image {lost[0]!r} is no file: it has no read_bytes"
+    elif lost := [image for image in images if isinstance(image, Path) and not image.is_file()]:
+        yield f"image {lost[0]} is no file"
 
 
 def _label_faults(samples: Samples, n: int, classes: tuple[str, ...]) -> Iterator[str]:
@@ -290,7 +293,7 @@ def _equal(one: Samples, other: Samples) -> bool:
     images = (
         np.array_equal(one.images, other.images)
         if isinstance(one.images, np.ndarray) and isinstance(other.images, np.ndarray)
-        else list(one.images) == list(other.images)
+        else list(map(str, one.images)) == list(map(str, other.images))
     )
     if (one.labels is None) != (other.labels is None):
         return False

@@ -1,17 +1,23 @@
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ferbench.components import ImageFile
 from ferbench.data import decoding
-from ferbench.data.decoding import decode, decode_each, stack
+from ferbench.data.decoding import decode_each, image_faults, reduced
 from ferbench.errors import DatasetError
 
 RANDOM = np.random.default_rng(0)
 GREY = RANDOM.integers(0, 256, (5, 7), dtype=np.uint8)
 COLOUR = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+
+
+def decode(images: Iterable[ImageFile], threads: int | None = None) -> list[np.ndarray]:
+    return list(decode_each(images, threads))
 
 
 def saved(picture: Image.Image, path: Path, **options: object) -> Path:
@@ -24,18 +30,6 @@ def test_grey_files_have_one_channel(tmp_path: Path) -> None:
     assert image.dtype == np.uint8
     assert image.shape == (5, 7, 1)
     assert (image[:, :, 0] == GREY).all()
-
-
-def test_one_coloured_file_makes_all_of_them_coloured(tmp_path: Path) -> None:
-    paths = [
-        saved(Image.fromarray(GREY), tmp_path / "a.png"),
-        saved(Image.fromarray(COLOUR), tmp_path / "b.png"),
-    ]
-    grey, colour = decode(paths)
-    assert (grey == GREY[:, :, None]).all()
-    assert grey.shape == (5, 7, 3)
-    assert (colour == COLOUR).all()
-    assert [image.shape[2] for image in decode_each(paths)] == [1, 3]
 
 
 def test_a_grey_picture_stored_as_colour_is_grey(tmp_path: Path) -> None:
@@ -208,41 +202,46 @@ def test_fractions_without_a_range_are_refused(tmp_path: Path) -> None:
         decode([path])
 
 
-def test_stack_keeps_pictures_of_one_size() -> None:
-    images = [COLOUR, COLOUR[::-1]]
-    for size in (None, 7, 224):
-        assert (stack(images, size) == np.stack(images)).all()
+def test_faults_are_collected_and_the_rest_passed(tmp_path: Path) -> None:
+    good = saved(Image.fromarray(GREY), tmp_path / "good.png")
+    bad = [tmp_path / "bad.png", tmp_path / "gone.png"]
+    bad[0].write_bytes(b"no")
+    assert [line.split(" ")[-1] for line in image_faults([good, *bad, good])] == ["it", "incomplete"]
+    assert list(image_faults([good])) == []
 
 
-def test_stack_reduces_with_antialiasing_as_torch_does() -> None:
+class Packed:
+    """An image file that lies in no folder."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def read_bytes(self) -> bytes:
+        return self.content
+
+    def __str__(self) -> str:
+        return "row 7"
+
+
+def test_images_that_are_no_files_are_read_and_named(tmp_path: Path) -> None:
+    path = saved(Image.fromarray(COLOUR), tmp_path / "a.png")
+    (image,) = decode([Packed(path.read_bytes())])
+    assert (image == COLOUR).all()
+    with pytest.raises(DatasetError, match=r"^row 7 is not an image"):
+        decode([Packed(b"")])
+
+
+def test_reducing_antialiases_as_torch_does_and_keeps_proportions() -> None:
     import torch
 
-    large = [RANDOM.integers(0, 256, (61, 40, 3), dtype=np.uint8) for _ in range(2)]
-    found = stack(large, 24)
-    pixels = torch.from_numpy(np.stack(large)).permute(0, 3, 1, 2).float()
-    expected = torch.nn.functional.interpolate(pixels, (24, 24), mode="bilinear", antialias=True)
-    assert found.shape == (2, 24, 24, 3)
-    assert np.abs(found.astype(float) - expected.permute(0, 2, 3, 1).numpy()).max() <= 1.0
-
-
-def test_only_the_longer_side_is_reduced() -> None:
-    assert stack([np.zeros((30, 10, 1), np.uint8)], 20).shape == (1, 20, 10, 1)
-
-
-def test_mixed_sizes_come_to_the_largest_side_at_most_size() -> None:
-    flat = [np.full((4, 9, 1), 50, np.uint8), np.full((8, 3, 3), (1, 2, 3), np.uint8)]
-    small = stack(flat, 224)
-    assert small.shape == (2, 8, 9, 3)
-    assert (small[0] == 50).all()
-    assert (small[1] == (1, 2, 3)).all()
-    assert stack(flat, 6).shape == (2, 6, 6, 3)
-    with pytest.raises(ValueError, match="2 sizes"):
-        stack(flat)
-
-
-def test_stacking_nothing_is_a_programming_error() -> None:
-    with pytest.raises(ValueError, match="no pictures"):
-        stack([])
+    large = RANDOM.integers(0, 256, (62, 40, 3), dtype=np.uint8)
+    found = reduced(large, 31)
+    pixels = torch.from_numpy(large).permute(2, 0, 1)[None].float()
+    expected = torch.nn.functional.interpolate(pixels, (31, 20), mode="bilinear", antialias=True)
+    assert found.shape == (31, 20, 3)
+    assert np.abs(found.astype(float) - expected[0].permute(1, 2, 0).numpy()).max() <= 1.0
+    assert reduced(large, 62) is large
+    assert reduced(np.zeros((2000, 1, 1), np.uint8), 100).shape == (100, 1, 1)
 
 
 def test_every_suffix_belongs_to_a_format_that_is_read() -> None:

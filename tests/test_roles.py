@@ -10,13 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tiny import CLASSES, bars
 
 from ferbench.components import Dataset, Samples
-from ferbench.data.roles import LabelledImages, RoleReader, check_auxiliary, check_target, held_out
-from ferbench.data.split_cache import StoredSplit
+from ferbench.data.roles import LabelledImages, RoleReader, check_auxiliary, check_target
 from ferbench.errors import DatasetError, DatasetMissing, UnknownName, UsageError
 from ferbench.references import DatasetReference, parse_reference
 
@@ -166,45 +163,55 @@ def test_whole_films_are_held_out_where_there_are_films(read: Read) -> None:
     assert train.count + select.count == 140
 
 
-def stored(groups: list[str] | None, names: list[str], seed: int = 0) -> StoredSplit:
-    digests = tuple(f"{value:016x}" for value in np.random.default_rng(seed).integers(0, 2**60, len(names)))
-    return StoredSplit(
-        pixels=np.zeros(len(names), np.uint8),
-        shapes=np.ones((len(names), 3), np.int64),
-        class_names=tuple(names),
-        ids=tuple(map(str, range(len(names)))),
-        groups=None if groups is None else tuple(groups),
-        digests=digests,
-        warnings=(),
+def finder(one: Dataset) -> Callable[[str], Dataset]:
+    def find(name: str) -> Dataset:
+        if name != one.name:
+            raise UnknownName("dataset", name, [one.name])
+        return one
+
+    return find
+
+
+def test_a_dataset_without_a_report_split_reports_on_a_part_if_asked(read: Read) -> None:
+    roles = read(dataclasses.replace(dataset(roles={"train": "tr"}), splits=("tr",)))
+    with pytest.raises(DatasetError, match="has no report split: write faces:hold-out to report on a fifth of it"):
+        roles.report("faces")
+    report, train, select = (getattr(roles, role)("faces:hold-out") for role in ("report", "train", "select"))
+    assert (report.splits, train.splits, select.splits) == (
+        *("tr (held out to report)", "tr less held out", "tr (held out)"),
     )
+    assert report.count == 28 and select.count in (14, 21) and report.count + train.count + select.count == 140
+    assert not set(report.ids) & set(train.ids) and not set(report.ids) & set(select.ids)
+    assert not set(train.ids) & set(select.ids)
+    whole = dataset(roles={"train": "tr"})
+    with pytest.raises(UsageError, match="auxiliary faces:hold-out reports on nothing: write faces"):
+        check_auxiliary(parse_reference("faces:hold-out", finder(whole)))
+    # Where something is published to report on, there is no such split.
+    with pytest.raises(UsageError, match="has no split 'hold-out'"):
+        parse_reference("faces:hold-out", finder(dataset()))
 
 
-@given(sizes=st.lists(st.integers(1, 30), min_size=2, max_size=40))
-@settings(max_examples=100, deadline=None)
-def test_any_films_are_parted_whole_neither_side_empty(sizes: list[int]) -> None:
-    groups = [f"film{number}" for number, size in enumerate(sizes) for _ in range(size)]
-    held = held_out(stored(groups, ["happy"] * len(groups)))
-    chosen = {groups[index] for index in held}
-    assert 0 < len(chosen) < len(sizes)
-    assert len(held) == sum(groups.count(group) for group in chosen)
-    # As near to 15 % as one film more or less allows, but where the smallest film is larger than that.
-    assert abs(len(held) - 0.15 * len(groups)) <= max(sizes)
+def test_films_that_are_reported_on_are_trained_on_by_nobody(read: Read) -> None:
+    roles = read(dataset(roles={"train": "tr"}, films=11))
+    films = [set(getattr(roles, role)("faces:hold-out").groups) for role in ("report", "train", "select")]
+    assert all(films) and sum(map(len, films)) == len(set.union(*films)) == 11
 
 
-@given(counts=st.lists(st.integers(0, 40), min_size=2, max_size=7).filter(lambda counts: sum(counts) > 1))
-@settings(max_examples=100, deadline=None)
-def test_any_classes_are_parted_neither_side_empty(counts: list[int]) -> None:
-    names = [CLASSES[number] for number, count in enumerate(counts) for _ in range(count)]
-    held = held_out(stored(None, names))
-    assert 0 < len(held) < len(names) and len(set(held.tolist())) == len(held)
-    for number, count in enumerate(counts):
-        own = sum(names[index] == CLASSES[number] for index in held)
-        assert abs(own - 0.15 * count) <= 0.5 or (own == 1 and len(held) == 1)
+def test_own_select_is_kept_beside_a_held_out_report(read: Read) -> None:
+    roles = read(dataset(roles={"train": "tr", "select": "va"}))
+    assert roles.select("faces:hold-out").splits == "va"
+    assert roles.train("faces:hold-out").count + roles.report("faces:hold-out").count == 140
 
 
-def test_one_film_alone_is_parted_by_class() -> None:
-    held = held_out(stored(["film"] * 40, ["happy"] * 20 + ["sad"] * 20))
-    assert Counter(index // 20 for index in held.tolist()) == {0: 3, 1: 3}
+def test_a_fraction_is_taken_of_train_alone(read: Read) -> None:
+    roles = read(dataset(roles=HELD, films=11))
+    whole, quarter = roles.train("faces"), roles.train("faces", fraction=0.25)
+    assert quarter.splits == "tr less held out (25 %)" and quarter.content != whole.content
+    assert set(quarter.ids) < set(whole.ids) and abs(quarter.count - whole.count / 4) < 13
+    assert quarter.groups and not set(quarter.groups) & {
+        film for film, one in zip(whole.groups or (), whole.ids, strict=True) if one not in quarter.ids
+    }
+    assert roles.train("faces", fraction=1.0) is whole
 
 
 # --- named splits -----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ from PIL import Image
 from tiny import bar_dataset
 
 from ferbench.components import Dataset, Samples
-from ferbench.data.split_cache import SplitCache, StoredSplit, signature
+from ferbench.data.split_cache import LARGEST_SIDE, SplitCache, StoredSplit, signature
 from ferbench.errors import DatasetError
 
 
@@ -82,6 +83,30 @@ def test_pictures_of_different_sizes_keep_theirs(tmp_path: Path) -> None:
         assert isinstance(chosen, list) and [image.shape for image in chosen] == [(8, 8, 3), (9, 7, 3)]
 
 
+def test_grey_and_coloured_pictures_of_one_size_come_together(tmp_path: Path) -> None:
+    made = save_pictures(tmp_path / "data", {"happy_0": (6, 6, 3), "sad_0": (6, 6)})
+    stored = SplitCache(tmp_path / "cache").split(folder_dataset([]), tmp_path / "data", "all")
+    images = stored.images(np.array([1, 0]))
+    assert isinstance(images, np.ndarray) and images.shape == (2, 6, 6, 3)
+    np.testing.assert_array_equal(images[0], np.repeat(made["sad_0"][..., None], 3, axis=2))
+    # A grey picture is the same picture whatever lies beside it.
+    alone = save_pictures(tmp_path / "alone", {"sad_0": (6, 6)})
+    Image.fromarray(made["sad_0"]).save(tmp_path / "alone" / "sad_0.png")
+    again = SplitCache(tmp_path / "cache").split(folder_dataset([]), tmp_path / "alone", "all")
+    assert list(alone) == ["sad_0"] and again.digests == (stored.digests[1],)
+    assert again.pixel_digests() == [stored.pixel_digests()[1]]
+
+
+def test_large_pictures_are_kept_smaller_and_named_by_what_they_were(tmp_path: Path) -> None:
+    made = save_pictures(tmp_path / "data", {"happy_0": (LARGEST_SIDE * 2, LARGEST_SIDE), "sad_0": (8, 8)})
+    for _ in range(2):
+        stored = SplitCache(tmp_path / "cache").split(folder_dataset([]), tmp_path / "data", "all")
+        assert stored.shapes.tolist() == [[LARGEST_SIDE, LARGEST_SIDE // 2, 1], [8, 8, 1]]
+        assert stored.warnings == ("1 picture of all, kept with 512 pixels on the longer side",)
+        head = f"{(LARGEST_SIDE * 2, LARGEST_SIDE, 1)}/happy//".encode()
+        assert stored.digests[0] == hashlib.sha256(head + made["happy_0"].tobytes()).hexdigest()
+
+
 def test_changed_added_and_removed_files_are_read_again(tmp_path: Path) -> None:
     root, loads = tmp_path / "data", []
     made = save_pictures(root, {"happy_0": (6, 6), "sad_0": (6, 6)})
@@ -121,7 +146,7 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("name", ["pixels.npy", "samples.json"])
+@pytest.mark.parametrize("name", ["pixels.bin", "samples.json"])
 @pytest.mark.parametrize("damage", [truncate, empty, Path.unlink])
 def test_a_damaged_entry_is_read_again_and_mended(tmp_path: Path, name: str, damage: Callable[[Path], None]) -> None:
     loads: list[str] = []
@@ -191,7 +216,7 @@ def test_two_processes_may_read_one_split_at_once(tmp_path: Path) -> None:
     assert [process.returncode for process in both] == [0, 0], answers
     expected = int(np.random.default_rng(0).integers(0, 256, (300, 48, 48, 1)).astype(np.uint8).sum())
     assert [int(out) for out, _ in answers] == [expected, expected]
-    assert {path.name for path in entry(tmp_path / "cache").iterdir()} == {"pixels.npy", "samples.json"}
+    assert {path.name for path in entry(tmp_path / "cache").iterdir()} == {"pixels.bin", "samples.json"}
 
 
 def test_embedded_data_is_known_by_its_identity_not_by_its_pixels(tmp_path: Path) -> None:
@@ -266,11 +291,10 @@ def test_a_cache_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_a_disk_that_is_full_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_pictures(tmp_path / "data", {"happy_0": (6, 6)})
 
-    def full(*arguments: object, **options: object) -> None:
-        # What numpy raises when fewer bytes were written than asked for: without an errno.
-        raise OSError("36 requested and 0 written")
+    def full(path: Path, text: str, encoding: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(np, "save", full)
-    with pytest.raises(DatasetError, match="cannot be written: 36 requested and 0 written"):
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(DatasetError, match="cannot be written: No space left on device"):
         SplitCache(tmp_path / "cache").split(folder_dataset([]), tmp_path / "data", "all")
     assert list((tmp_path / "cache" / "splits").iterdir()) == []

@@ -69,7 +69,7 @@ def place(
         force = True
     parts = []
     for block in blocks:
-        tensor = torch.from_numpy(np.ascontiguousarray(block)).permute(0, 3, 1, 2)
+        tensor = torch.from_numpy(np.require(block, requirements=("C", "W"))).permute(0, 3, 1, 2)
         if grey and tensor.shape[1] == 3:
             weights = torch.tensor(_LUMA).view(1, 3, 1, 1)
             tensor = (tensor * weights).sum(dim=1, keepdim=True).round().to(torch.uint8)

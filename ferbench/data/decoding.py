@@ -1,8 +1,4 @@
-"""Image files to pixels.
-
-`decode(paths)` gives one array a file, sizes as they are; `stack(images, size)` makes one array of them. For more
-pictures than fit into memory, `decode_each(paths)` gives them one by one, in order.
-"""
+"""Image files to pixels, one by one and in order, so that more of them can be read than fit into memory."""
 
 from __future__ import annotations
 
@@ -10,12 +6,14 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ferbench.components import ImageFile
 from ferbench.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -33,70 +31,59 @@ _BLOCK = 64
 _ORIENTATION = 0x0112
 
 
-def decode(paths: Iterable[Path], threads: int | None = None) -> list[NDArray[np.uint8]]:
-    """All files as pixels, in the order of `paths`.
+def decode_each(images: Iterable[ImageFile], threads: int | None = None) -> Iterator[NDArray[np.uint8]]:
+    """All images as pixels, in their order; no more than 64 are held at once.
 
     Parameters
     ----------
-    paths : image files of any size and mode
-    threads : how many decode at once; by default the processor's cores, at most 8
+    images : of any size and mode
+    threads : how many are decoded at once; by default the processor's cores, at most 8
 
-    Returns
-    -------
-    one uint8 [H, W, C] a file; C is 1 if every one of them is grey, else 3 for all. Use `stack` for one array
+    Yields
+    ------
+    uint8 [H, W, 1] for a grey one, [H, W, 3] for a coloured one. What a file holds decides, not how it is stored: a
+    picture whose three channels agree everywhere is grey
 
     Raises
     ------
-    DatasetError : names the first file that is missing, no image, truncated or too large
+    DatasetError : names the first that is missing, no image, truncated or too large
     """
-    images = list(decode_each(paths, threads))
-    if all(image.shape[2] == 1 for image in images):
-        return images
-    return [_coloured(image) for image in images]
+    for result in _each(images, threads):
+        if isinstance(result, DatasetError):
+            raise result
+        yield result
 
 
-def decode_each(paths: Iterable[Path], threads: int | None = None) -> Iterator[NDArray[np.uint8]]:
-    """As `decode`, one picture at a time: uint8 [H, W, 1] for a grey one, [H, W, 3] for a coloured one.
+def image_faults(images: Iterable[ImageFile], threads: int | None = None) -> Iterator[str]:
+    """One line for every image that `decode_each` would stop at."""
+    return (result.line for result in _each(images, threads) if isinstance(result, DatasetError))
 
-    No more than 64 pictures are held at once. What a file holds decides, not how it is stored: a picture whose three
-    channels agree everywhere is grey.
+
+def reduced(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """A picture whose longer side is at most `side` pixels, in its own proportions.
+
+    Reducing averages over what falls into a pixel (Pillow's bilinear filter, antialiased).
     """
-    files = list(paths)
+    height, width = image.shape[:2]
+    longest = max(height, width)
+    if longest <= side:
+        return image
+    from PIL import Image
+
+    plain = image[:, :, 0] if image.shape[2] == 1 else image
+    size = (max(1, round(width * side / longest)), max(1, round(height * side / longest)))
+    resized = Image.fromarray(plain).resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(resized).reshape(size[1], size[0], -1)
+
+
+def _each(images: Iterable[ImageFile], threads: int | None) -> Iterator[NDArray[np.uint8] | DatasetError]:
+    files = list(images)
     with ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1)) as pool:
         for start in range(0, len(files), _BLOCK):
             yield from _block(pool, files[start : start + _BLOCK])
 
 
-def stack(images: Sequence[NDArray[np.uint8]], size: int | None = None) -> NDArray[np.uint8]:
-    """Pictures as one array uint8 [n, H, W, C].
-
-    Parameters
-    ----------
-    images : uint8 [H, W, C] each, as `decode` gives them; C is 3 for all if it is for one
-    size : pixels a side beyond which no picture is kept; None keeps them as they are
-
-    All of one size stay so, unless a side is longer than `size`: that side is reduced to it. Otherwise every picture is
-    brought to the largest height and width among them, again at most `size`. Reducing averages over what falls into a
-    pixel (Pillow's bilinear filter, antialiased); proportions are not kept, as the network's input is square.
-
-    Raises
-    ------
-    ValueError : for no pictures, and for different sizes without a `size`
-    """
-    if not images:
-        raise ValueError("no pictures to stack")
-    shapes = {image.shape[:2] for image in images}
-    if size is None and len(shapes) > 1:
-        raise ValueError(f"pictures of {len(shapes)} sizes need a common one")
-    height, width = (max(sides) if size is None else min(size, max(sides)) for sides in zip(*shapes, strict=True))
-    channels = max(image.shape[2] for image in images)
-    stacked = np.empty((len(images), height, width, channels), np.uint8)
-    for place, image in zip(stacked, images, strict=True):
-        place[...] = _resized(image, height, width)
-    return stacked
-
-
-def _block(pool: ThreadPoolExecutor, paths: Sequence[Path]) -> list[NDArray[np.uint8]]:
+def _block(pool: ThreadPoolExecutor, images: Sequence[ImageFile]) -> list[NDArray[np.uint8] | DatasetError]:
     from PIL import Image
 
     # Pillow warns of odd metadata, which says nothing of the pixels, and of large pictures, which are refused.
@@ -104,28 +91,38 @@ def _block(pool: ThreadPoolExecutor, paths: Sequence[Path]) -> list[NDArray[np.u
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return list(pool.map(_decoded, paths))
+        return list(pool.map(_outcome, images))
 
 
-def _decoded(path: Path) -> NDArray[np.uint8]:
+def _outcome(image: ImageFile) -> NDArray[np.uint8] | DatasetError:
+    try:
+        return _decoded(image)
+    except DatasetError as error:
+        return error
+
+
+def _decoded(image: ImageFile) -> NDArray[np.uint8]:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path, formats=FORMATS) as picture:
+        with Image.open(image if isinstance(image, Path) else BytesIO(image.read_bytes()), formats=FORMATS) as picture:
             return _pixels(picture)
+    except DatasetError:
+        raise
     except FileNotFoundError:
-        raise DatasetError(f"image {path} does not exist: the copy of the data is incomplete") from None
+        raise DatasetError(f"image {image} does not exist: the copy of the data is incomplete") from None
     except UnidentifiedImageError:
-        raise DatasetError(f"{path} is not an image that can be read: replace or remove it") from None
+        raise DatasetError(f"{image} is not an image that can be read: replace or remove it") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise DatasetError(f"image {path} has more than {Image.MAX_IMAGE_PIXELS} pixels: reduce or remove it") from None
+        most = Image.MAX_IMAGE_PIXELS
+        raise DatasetError(f"image {image} has more than {most} pixels: reduce or remove it") from None
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them into
         reason = str(error) or type(error).__name__
         if isinstance(error, OSError) and error.errno is not None:
             raise DatasetError(
-                f"image {path} cannot be read ({error.strerror}): check the disk and its rights"
+                f"image {image} cannot be read ({error.strerror}): check the disk and its rights"
             ) from error
-        raise DatasetError(f"image {path} is broken ({reason}): replace or remove it") from error
+        raise DatasetError(f"image {image} is broken ({reason}): replace or remove it") from error
 
 
 def _pixels(picture: Image.Image) -> NDArray[np.uint8]:
@@ -155,18 +152,3 @@ def _high_bytes(picture: Image.Image) -> NDArray[np.uint8]:
     if values.min() < 0 or values.max() > 65_535:
         raise ValueError("its pixels do not fit into 16 bits, store it with 8 bits")
     return (values >> 8).astype(np.uint8)[:, :, None]
-
-
-def _coloured(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
-
-
-def _resized(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """uint8 [height, width, C] of the same C."""
-    if image.shape[:2] == (height, width):
-        return image
-    from PIL import Image
-
-    plain = image[:, :, 0] if image.shape[2] == 1 else image
-    resized = Image.fromarray(plain).resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(resized).reshape(height, width, -1)

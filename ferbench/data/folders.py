@@ -1,69 +1,92 @@
-"""Class folders: images below a folder named after their expression, whatever case or word the copy uses."""
+"""Class folders: images right below a folder named after their expression, whatever case or word the copy uses."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from ferbench.data.decoding import SUFFIXES
+from ferbench.data.trees import TreeFile
 from ferbench.errors import DatasetError
 from ferbench.expressions import expression
 
-#: What systems and archivers leave behind, beside names that start with a dot.
-_STRAY = frozenset(("__macosx", "thumbs.db", "desktop.ini"))
+
+@dataclass(frozen=True, slots=True)
+class ClassFile:
+    """A file in a class folder.
+
+    above : the folders above the class folder
+    name : the class as the dataset itself spells it
+    """
+
+    above: PurePosixPath
+    name: str
+    file: TreeFile
 
 
-def subfolders(folder: Path) -> list[Path]:
-    """The folders right below one, sorted by name, without what systems leave behind; empty if it is no folder."""
-    try:
-        return sorted(each for each in folder.iterdir() if each.is_dir() and not is_stray(each.name))
-    except OSError:
-        return []
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """A listing sorted by class folders. `rest` lies in none: text files beside them, pictures without a class."""
+
+    files: tuple[ClassFile, ...]
+    rest: tuple[TreeFile, ...]
 
 
-def class_folders(folder: Path, classes: Sequence[str], dataset: str) -> dict[str, list[Path]]:
-    """The files of each class folder right below `folder`.
+def by_class(files: Iterable[TreeFile], classes: Sequence[str], dataset: str) -> Sorted:
+    """Sort a listing by class folders; the same class folder within itself (`Angry/Angry`) counts once.
 
     Parameters
     ----------
-    folder : holds one folder a class, named by any word that `ferbench.expressions` knows for it
-    classes : the dataset's own names
+    files : of one place; their paths are looked at alone
+    classes : the dataset's own names, any word that `ferbench.expressions` knows for them finds them
     dataset : its name, for the error
-
-    Returns
-    -------
-    for each class that has a folder its files, sorted by name, images and others alike (see `is_image`)
 
     Raises
     ------
-    DatasetError : for a folder that is none of the classes, and for two folders of one class
+    DatasetError : for a folder with images that stands beside class folders and is none, and for two folders of one
+        class side by side
     """
-    by_expression = {expression(name) or name.casefold(): name for name in classes}
-    found: dict[str, list[Path]] = {}
-    for each in subfolders(folder):
-        own = by_expression.get(expression(each.name) or each.name.casefold())
-        if own is None:
-            raise DatasetError(f"folder {each} is no class of {dataset}: its classes are {', '.join(classes)}")
-        if own in found:
-            raise DatasetError(f"folder {each} is a second one for the class {own} of {dataset}: put them together")
-        found[own] = sorted(file for file in each.iterdir() if not is_stray(file.name) and not file.is_dir())
-    return found
+    own_name = {expression(name) or name.casefold(): name for name in classes}
+    by_parent: dict[PurePosixPath, list[TreeFile]] = {}
+    for file in files:
+        by_parent.setdefault(file.path.parent, []).append(file)
+    found: list[ClassFile] = []
+    unclear: dict[PurePosixPath, list[TreeFile]] = {}
+    folder_of: dict[tuple[PurePosixPath, str], PurePosixPath] = {}
+    for parent, members in by_parent.items():
+        name = own_name.get(_word(parent))
+        if name is None:
+            unclear[parent] = members
+            continue
+        above = parent.parent if own_name.get(_word(parent.parent)) != name else parent.parent.parent
+        # `Angry/` with files of its own and a folder `Angry/Angry/` are one class folder still.
+        first = folder_of.setdefault((above, name), parent)
+        if first != parent and parent not in first.parents and first not in parent.parents:
+            raise DatasetError(f"folder {parent} is a second one for the class {name} of {dataset}: put them together")
+        found.extend(ClassFile(above, name, file) for file in members)
+    rest: list[TreeFile] = []
+    beside = {above for above, _ in folder_of}
+    for parent, members in unclear.items():
+        images = [file for file in members if is_image(file)]
+        if images and parent != PurePosixPath() and parent.parent in beside:
+            raise DatasetError(
+                f"folder {parent} (with {images[0]}) is no class of {dataset}: its classes are {', '.join(classes)}; "
+                "rename or remove it"
+            )
+        rest.extend(members)
+    return Sorted(tuple(found), tuple(rest))
 
 
-def is_image(file: Path) -> bool:
+def is_image(file: TreeFile) -> bool:
     """Whether a file's name says that it is an image."""
-    return file.suffix.casefold() in SUFFIXES
+    return file.path.suffix.casefold() in SUFFIXES
 
 
-def is_stray(name: str) -> bool:
-    """Whether a name is something that a system or an archiver left behind."""
-    return name.startswith(".") or name.casefold() in _STRAY
-
-
-def passed_over(files: Sequence[Path], root: Path, reason: str) -> str:
+def passed_over(files: Sequence[TreeFile], reason: str) -> str:
     """The one line that says which files are no samples: how many, why, and the first few by name."""
-    first = ", ".join(file.relative_to(root).as_posix() for file in files[:3])
+    first = ", ".join(str(file.path) for file in files[:3])
     return f"{_counted(len(files), 'file')} passed over, {reason}: {first}{', …' if len(files) > 3 else ''}"
 
 
@@ -82,6 +105,10 @@ def count_difference(found: Iterable[str], published: Mapping[str, int], split: 
         return None
     total, whole = sum(counts.values()), sum(published.values())
     return f"{split} has {_counted(total, 'image')} here and {whole} as published ({', '.join(differing)})"
+
+
+def _word(folder: PurePosixPath) -> str:
+    return expression(folder.name) or folder.name.casefold()
 
 
 def _counted(number: int, noun: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,15 +14,19 @@ import numpy as np
 
 from ferbench.components import ROLES, Dataset, Role
 from ferbench.data.split_cache import SplitCache, StoredSplit
+from ferbench.data.subsets import held_out, nested_part
 from ferbench.errors import DatasetError, DatasetMissing, UsageError
 from ferbench.expressions import alignment, label_set
-from ferbench.references import DatasetReference, parse_reference
+from ferbench.references import HOLD_OUT, DatasetReference, parse_reference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Share of train that plays select where a dataset has no split for it.
-HELD_OUT = Fraction(15, 100)
+FOR_SELECT = Fraction(15, 100)
+
+#: Share of train that is reported on where that is asked for.
+FOR_REPORT = Fraction(20, 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,9 @@ class RoleReader:
         self._find = find
         self._data_folder = data_folder
         self._cache = SplitCache(cache_folder)
-        self._roles: dict[tuple[str, Role, str], LabelledImages] = {}
+        self._roles: dict[tuple[str, Role | None, str, float], LabelledImages] = {}
+        self._roots: dict[str, Path] = {}
+        self._roles_at: dict[Path, Mapping[Role, str]] = {}
 
     def root(self, dataset: Dataset) -> Path:
         """Where a dataset lies; embedded data lies nowhere, its root is the data folder.
@@ -78,14 +85,19 @@ class RoleReader:
         """
         if dataset.embedded:
             return self._data_folder
-        root = dataset.locate(self._data_folder)
-        if root is None:
-            raise DatasetMissing(dataset.name, str(self._data_folder), dataset.steps)
-        return root
+        if dataset.name not in self._roots:
+            root = dataset.locate(self._data_folder)
+            if root is None:
+                raise DatasetMissing(dataset.name, str(self._data_folder), dataset.steps)
+            self._roots[dataset.name] = root
+        return self._roots[dataset.name]
 
-    def train(self, reference: str, labels: str = "basic7") -> LabelledImages:
-        """What is trained on: the train role less any held-out part, or the splits that the reference names."""
-        return self._role(reference, "train", labels)
+    def train(self, reference: str, labels: str = "basic7", fraction: float = 1.0) -> LabelledImages:
+        """What is trained on: the train role less any held-out part, or the splits that the reference names.
+
+        Of it the part of size `fraction` that `subsets.nested_part` gives.
+        """
+        return self._role(reference, "train", labels, fraction)
 
     def select(self, reference: str, labels: str = "basic7") -> LabelledImages:
         """What checkpoints and values are chosen on."""
@@ -95,17 +107,35 @@ class RoleReader:
         """What is reported on: the report role, or the splits that the reference names."""
         return self._role(reference, "report", labels)
 
-    def _role(self, text: str, role: Role, labels: str) -> LabelledImages:
-        key = (text, role, labels)
+    def named(self, reference: str, labels: str = "basic7") -> LabelledImages:
+        """Exactly the published splits that the reference names, whatever role they play."""
+        return self._role(reference, None, labels)
+
+    def _role(self, text: str, role: Role | None, labels: str, fraction: float = 1.0) -> LabelledImages:
+        key = (text, role, labels, fraction)
         if key not in self._roles:
-            self._roles[key] = self._labelled(parse_reference(text, self._find), role, labels)
+            reference = self._of_copy(parse_reference(text, self._find))
+            self._roles[key] = self._labelled(reference, role, labels, fraction)
         return self._roles[key]
 
-    def _labelled(self, reference: DatasetReference, role: Role, labels: str) -> LabelledImages:
+    def _of_copy(self, reference: DatasetReference) -> DatasetReference:
+        """The reference with the roles that the copy on this machine can play."""
+        dataset = reference.dataset
+        if dataset.roles_at is None:
+            return reference
+        root = self.root(dataset)
+        if root not in self._roles_at:
+            self._roles_at[root] = dataset.roles_at(root)
+        return DatasetReference(dataclasses.replace(dataset, roles=self._roles_at[root]), reference.splits)
+
+    def _labelled(self, reference: DatasetReference, role: Role | None, labels: str, fraction: float) -> LabelledImages:
         dataset = reference.dataset
         classes = label_set(labels)
         index_of = dict(zip(dataset.classes, alignment(dataset.classes, classes, dataset.name).tolist(), strict=True))
-        chosen = self._chosen(reference, role)
+        if role is None:
+            chosen = [self._whole(dataset, split) for split in reference.splits]
+        else:
+            chosen = self._chosen(reference, role)
         rows: list[tuple[str, str, int, int, int]] = []
         excluded = 0
         for part, choice in enumerate(chosen):
@@ -117,13 +147,19 @@ class RoleReader:
                     continue
                 rows.append((choice.stored.digests[index], choice.stored.ids[index], part, index, label))
         if not rows:
-            raise DatasetError(f"dataset {dataset.name!r} has no sample of label set {labels} in its {role} role")
+            where = f"its {role} role" if role else "+".join(reference.splits)
+            raise DatasetError(f"dataset {dataset.name!r} has no sample of label set {labels} in {where}")
         rows.sort()
         withheld = any(label == -2 for *_, label in rows)
         grouped = all(choice.stored.groups is not None for choice in chosen)
+        splits = "+".join(choice.split for choice in chosen)
+        if fraction < 1:
+            groups = [(chosen[part].stored.groups or ())[index] for _, _, part, index, _ in rows] if grouped else None
+            rows = [rows[i] for i in nested_part([label for *_, label in rows], groups, fraction)]
+            splits += f" ({100 * fraction:g} %)"
         return LabelledImages(
             dataset=dataset.name,
-            splits="+".join(choice.split for choice in chosen),
+            splits=splits,
             images=_gathered(chosen, [(part, index) for _, _, part, index, _ in rows]),
             labels=None if withheld else np.array([label for *_, label in rows], dtype=np.int64),
             ids=tuple(identifier for _, identifier, *_ in rows),
@@ -138,6 +174,8 @@ class RoleReader:
 
     def _chosen(self, reference: DatasetReference, role: Role) -> list[_Chosen]:
         dataset = reference.dataset
+        if reference.splits == (HOLD_OUT,):
+            return [self._of_hold_out(dataset, role)]
         # Named splits replace the role that a reference is used for: train of an auxiliary, report of a target.
         named = reference.splits if role != "select" and _names_role(reference, role) else ()
         if not named:
@@ -163,21 +201,39 @@ class RoleReader:
         if role not in dataset.roles and (role == "report" or "train" not in dataset.roles):
             others = [split for split in dataset.splits if split not in dataset.roles.values()]
             named = f"name one, as in {dataset.name}:{others[-1]}" if others and role == "report" else ""
+            if role == "report" and "train" in dataset.roles and not named:
+                named = f"write {dataset.name}:{HOLD_OUT} to report on a fifth of it that is held out of train"
             raise DatasetError(f"dataset {dataset.name!r} has no {role} split: {named or 'take another dataset'}")
         if "select" in dataset.roles or role == "report":
             return self._whole(dataset, dataset.roles[role])
         train = self._whole(dataset, dataset.roles["train"])
-        held = held_out(train.stored)
-        rest = np.setdiff1d(train.indices, held)
-        return (
-            _Chosen(train.split + _HELD, train.stored, held)
-            if role == "select"
-            else _Chosen(train.split + _LESS, train.stored, rest)
-        )
+        return _parted(train, FOR_SELECT, _HELD)[role == "train"]
+
+    def _of_hold_out(self, dataset: Dataset, role: Role) -> _Chosen:
+        """A role of a dataset without a report split: a fifth of train is reported on."""
+        if "report" in dataset.roles:
+            raise UsageError(f"{dataset.name} reports on {dataset.roles['report']}, nothing is held out for it")
+        report, rest = _parted(self._whole(dataset, dataset.roles["train"]), FOR_REPORT, _REPORTED)
+        if role == "report":
+            return report
+        if "select" in dataset.roles:
+            return rest if role == "train" else self._whole(dataset, dataset.roles["select"])
+        return _parted(rest, FOR_SELECT, _HELD)[role == "train"]
 
 
 _HELD = " (held out)"
+_REPORTED = " (held out to report)"
 _LESS = " less held out"
+
+
+def _parted(whole: _Chosen, share: Fraction, suffix: str) -> tuple[_Chosen, _Chosen]:
+    """What is held out of a choice, and the rest."""
+    held = held_out(whole.stored, whole.indices, share)
+    name = whole.split.removesuffix(_LESS)
+    return (
+        _Chosen(name + suffix, whole.stored, held),
+        _Chosen(name + _LESS, whole.stored, np.setdiff1d(whole.indices, held)),
+    )
 
 
 def _names_role(reference: DatasetReference, role: Role) -> bool:
@@ -198,8 +254,10 @@ def check_target(reference: DatasetReference) -> None:
 
 def check_auxiliary(reference: DatasetReference) -> None:
     """Raise UsageError where an auxiliary's named splits are none that it would be trained on."""
+    name, named = reference.dataset.name, "+".join(reference.splits)
+    if reference.splits == (HOLD_OUT,):
+        raise UsageError(f"auxiliary {name}:{named} reports on nothing: write {name}")
     if reference.splits and not _names_role(reference, "train"):
-        name, named = reference.dataset.name, "+".join(reference.splits)
         raise UsageError(f"auxiliary {name}:{named} leaves out what it is trained on: write {name}:train+{named}")
 
 
@@ -212,38 +270,6 @@ def _check_unused(reference: DatasetReference, select: list[_Chosen], train: lis
                 f"{name}:{'+'.join(reference.splits)} trains on the select part of {name}, so that nothing is left to "
                 f"choose a checkpoint on: take checkpoint=last, or {name}:train"
             )
-
-
-def held_out(stored: StoredSplit) -> NDArray[np.int64]:
-    """Indices of about 15 % of a split: whole groups where there are groups, else a share of each class.
-
-    Chosen by a hash of content, so that every seed and every order of files holds out the same samples. Never none: of
-    few large groups the smallest is taken, of very few samples one. A single group cannot be parted from the rest, so
-    that its samples are taken by class.
-    """
-    wanted = HELD_OUT * len(stored.ids)
-    if stored.groups is not None and len(set(stored.groups)) > 1:
-        members: dict[str, list[int]] = {}
-        for index, group in enumerate(stored.groups):
-            members.setdefault(group, []).append(index)
-        held: list[int] = []
-        for group in sorted(members, key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
-            # A group that would overshoot by more than it helps is passed over.
-            if abs(len(held) + len(members[group]) - wanted) < abs(len(held) - wanted):
-                held.extend(members[group])
-        if not held:
-            held = min(members.values(), key=lambda indices: (len(indices), stored.digests[indices[0]]))
-        return np.array(sorted(held), dtype=np.int64)
-    by_class: dict[str, list[int]] = {}
-    for index, name in enumerate(stored.class_names or ("",) * len(stored.ids)):
-        by_class.setdefault(name, []).append(index)
-    held = []
-    for indices in by_class.values():
-        indices.sort(key=lambda i: (stored.digests[i], stored.ids[i]))
-        held.extend(indices[: round(HELD_OUT * len(indices))])
-    if not held:
-        held = [min(range(len(stored.ids)), key=lambda i: (stored.digests[i], stored.ids[i]))]
-    return np.array(sorted(held), dtype=np.int64)
 
 
 def _gathered(

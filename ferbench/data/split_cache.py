@@ -1,8 +1,8 @@
 """Decoded splits on disk, so that a folder of images or a large CSV is read once.
 
-A split's key holds the dataset's name and version and a signature of the files below its root (names, sizes, times), or
-the identity of embedded data. Entries are written to a temporary folder and renamed: a killed process leaves none by
-halves.
+A split's key holds the dataset's name and version and a signature of its files (names, sizes, times; all below its
+root, or those that the dataset names), or the identity of embedded data. Entries are written to a temporary folder and
+renamed: a killed process leaves none by halves.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ferbench.components import Dataset, Samples
-from ferbench.data.decoding import decode
+from ferbench.data.decoding import decode_each, reduced
 from ferbench.errors import DatasetError
 from ferbench.expressions import expression
 from ferbench.fingerprints import fingerprint
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Raised when the files' layout below changes.
-_LAYOUT = 1
+_LAYOUT = 2
+
+#: Pictures are kept with at most so many pixels a side: more than any network here looks at, less than cameras give.
+LARGEST_SIDE = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class StoredSplit:
     pixels : uint8, all images one after the other, each row-major H x W x C; memory-mapped
     shapes : int64 [n, 3]
     class_names : of each sample, the dataset's own; None where withheld
-    digests : SHA-256 of each sample's pixels, expression and group, as hex
+    digests : SHA-256 of each sample's pixels as they are in its file, expression and group, as hex
     """
 
     pixels: NDArray[np.uint8]
@@ -51,25 +54,46 @@ class StoredSplit:
     warnings: tuple[str, ...]
 
     def images(self, indices: NDArray[np.int64]) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
-        """The chosen images: uint8 [k, H, W, C] where all of the split agree in shape, else a list."""
+        """The chosen images: uint8 [k, H, W, C] where all of the split agree in size, else a list of [H, W, C]."""
         shapes = self.shapes
         if len(shapes) and (shapes == shapes[0]).all():
             return np.asarray(self.pixels.reshape(len(shapes), *shapes[0])[indices])
         ends = np.cumsum(shapes.prod(axis=1))
-        return [
+        chosen = [
             np.asarray(self.pixels[ends[i] - shapes[i].prod() : ends[i]]).reshape(shapes[i]) for i in indices.tolist()
+        ]
+        if len(shapes) and (shapes[:, :2] == shapes[0, :2]).all():
+            # Some are grey and some in colour.
+            return np.stack([np.broadcast_to(image, (*image.shape[:2], 3)) for image in chosen])
+        return chosen
+
+    def pixel_digests(self) -> list[bytes]:
+        """SHA-256 of each image's shape and pixels alone, as they are kept; equal ones are the same picture."""
+        ends = np.cumsum(self.shapes.prod(axis=1)).tolist()
+        return [
+            hashlib.sha256(shape.tobytes() + self.pixels[start:end].tobytes()).digest()
+            for shape, start, end in zip(self.shapes, [0, *ends], ends, strict=False)
         ]
 
 
-def signature(root: Path) -> str:
+def signature(root: Path, files: Iterable[Path] | None = None) -> str:
     """A hash of what lies at a path: names, sizes and modification times of a file or of all files below a folder.
+
+    files : look at these alone; one of them may be missing, which is for the reader to say
 
     Raises
     ------
     OSError : a folder that is not there or must not be read
     """
     lines: list[str] = []
-    if root.is_file():
+    if files is not None:
+        for file in files:
+            try:
+                status = file.stat()
+                lines.append(f"{file}\t{status.st_size}\t{status.st_mtime_ns}")
+            except OSError:
+                lines.append(f"{file}\tmissing")
+    elif root.is_file():
         status = root.stat()
         lines.append(f"{root.name}\t{status.st_size}\t{status.st_mtime_ns}")
     else:
@@ -97,7 +121,7 @@ class SplitCache:
 
     def __init__(self, cache_folder: Path) -> None:
         self._folder = cache_folder / "splits"
-        self._signatures: dict[Path, str] = {}
+        self._signatures: dict[tuple[Path, str], str] = {}
         self._loaded: dict[str, StoredSplit] = {}
 
     def split(self, dataset: Dataset, root: Path, split: str) -> StoredSplit:
@@ -110,75 +134,35 @@ class SplitCache:
         if dataset.embedded and dataset.identity is not None:
             source, place = dataset.identity(split), ""
         else:
-            if root not in self._signatures:
+            at = (root, split if dataset.files is not None else "")
+            if at not in self._signatures:
                 try:
-                    self._signatures[root] = signature(root)
+                    self._signatures[at] = signature(root, dataset.files(split, root) if dataset.files else None)
                 except OSError as error:
                     raise DatasetError(
                         f"dataset {dataset.name!r}: {error.filename or root} cannot be read: {error.strerror or error}"
                     ) from error
-            source, place = self._signatures[root], str(root)
+            source, place = self._signatures[at], str(root)
         key = fingerprint([_LAYOUT, dataset.name, dataset.version, split, place, source])
         if key not in self._loaded:
             stored = self._read(key)
             if stored is None:
-                stored = self._decode(dataset, dataset.load(split, root), split)
-                self._write(key, stored)
+                self._write(key, dataset, dataset.load(split, root), split)
+                stored = self._read(key)
+            if stored is None:
+                raise DatasetError(f"cache folder {self._folder} does not keep what is written to it: check the disk")
             self._loaded[key] = stored
         return self._loaded[key]
-
-    def _decode(self, dataset: Dataset, samples: Samples, split: str) -> StoredSplit:
-        count = len(samples.ids)
-        where = f"dataset {dataset.name!r}, split {split}"
-        if count == 0:
-            raise DatasetError(f"{where}: it holds no sample")
-        if len(samples.images) != count or (samples.labels is not None and len(samples.labels) != count):
-            raise DatasetError(f"{where}: images, labels and ids differ in number: a fault of the plugin")
-        if samples.groups is not None and len(samples.groups) != count:
-            raise DatasetError(f"{where}: groups and ids differ in number: a fault of the plugin")
-        if len(set(samples.ids)) != count:
-            raise DatasetError(f"{where}: an id stands twice: a fault of the plugin")
-        images: Sequence[NDArray[np.uint8]]
-        if isinstance(samples.images, np.ndarray):
-            if samples.images.dtype != np.uint8 or samples.images.ndim != 4 or samples.images.shape[3] not in (1, 3):
-                raise DatasetError(f"{where}: images must be uint8 [n, H, W, 1 or 3]: a fault of the plugin")
-            images = list(samples.images)
-        else:
-            images = decode(samples.images)
-        names = None
-        if samples.labels is not None:
-            if samples.labels.ndim != 1 or samples.labels.dtype.kind not in "iu":
-                raise DatasetError(f"{where}: labels must be whole numbers [n]: a fault of the plugin")
-            labels = samples.labels.tolist()
-            if labels and not 0 <= min(labels) <= max(labels) < len(dataset.classes):
-                raise DatasetError(f"{where}: a label lies outside its {len(dataset.classes)} classes")
-            names = tuple(dataset.classes[label] for label in labels)
-        identity = dataset.identity(split) if dataset.embedded and dataset.identity is not None else None
-        digests = []
-        for index in range(count):
-            label = "" if names is None else (expression(names[index]) or names[index])
-            group = samples.groups[index] if samples.groups is not None else ""
-            content = f"{identity}/{samples.ids[index]}".encode() if identity is not None else images[index].tobytes()
-            head = f"{images[index].shape}/{label}/{group}/".encode()
-            digests.append(hashlib.sha256(head + content).hexdigest())
-        return StoredSplit(
-            pixels=np.concatenate([image.reshape(-1) for image in images]),
-            shapes=np.array([image.shape for image in images], dtype=np.int64).reshape(count, 3),
-            class_names=names,
-            ids=tuple(samples.ids),
-            groups=None if samples.groups is None else tuple(samples.groups),
-            digests=tuple(digests),
-            warnings=tuple(samples.warnings),
-        )
 
     def _read(self, key: str) -> StoredSplit | None:
         folder = self._folder / key
         try:
             table = json.loads((folder / "samples.json").read_text("utf-8"))
-            pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
+            shapes = np.array(table["shapes"], dtype=np.int64).reshape(len(table["ids"]), 3)
+            pixels = np.memmap(folder / "pixels.bin", np.uint8, "r")
             stored = StoredSplit(
                 pixels=pixels,
-                shapes=np.array(table["shapes"], dtype=np.int64).reshape(len(table["ids"]), 3),
+                shapes=shapes,
                 class_names=None if table["class_names"] is None else tuple(table["class_names"]),
                 ids=tuple(table["ids"]),
                 groups=None if table["groups"] is None else tuple(table["groups"]),
@@ -188,27 +172,48 @@ class SplitCache:
         except (OSError, EOFError, ValueError, KeyError, TypeError):
             # Absent or damaged: it is read from the source again.
             return None
-        whole = pixels.dtype == np.uint8 and pixels.shape == (int(stored.shapes.prod(axis=1).sum()),)
+        whole = len(pixels) == int(shapes.prod(axis=1).sum())
         columns = (stored.class_names, stored.groups, stored.digests)
         agree = all(column is None or len(column) == len(stored.ids) for column in columns)
         return stored if whole and agree else None
 
-    def _write(self, key: str, stored: StoredSplit) -> None:
-        table = {
-            "shapes": stored.shapes.tolist(),
-            "class_names": stored.class_names,
-            "ids": stored.ids,
-            "groups": stored.groups,
-            "digests": stored.digests,
-            "warnings": stored.warnings,
-        }
+    def _write(self, key: str, dataset: Dataset, samples: Samples, split: str) -> None:
+        """Decode a split into the cache, picture by picture, so that it may be larger than memory."""
+        where = f"dataset {dataset.name!r}, split {split}"
+        names = _class_names(dataset, samples, where)
+        identity = dataset.identity(split) if dataset.embedded and dataset.identity is not None else None
+        shapes: list[tuple[int, ...]] = []
+        digests: list[str] = []
+        shrunk = 0
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             temporary = Path(tempfile.mkdtemp(prefix="new-", dir=self._folder))
         except OSError as error:
-            raise DatasetError(f"cache folder {self._folder} cannot be written: {error.strerror or error}") from error
+            raise self._unwritable(error) from error
         try:
-            np.save(temporary / "pixels.npy", stored.pixels, allow_pickle=False)
+            with (temporary / "pixels.bin").open("wb") as file:
+                for index, image in enumerate(_images(samples)):
+                    label = "" if names is None else (expression(names[index]) or names[index])
+                    group = samples.groups[index] if samples.groups is not None else ""
+                    content = f"{identity}/{samples.ids[index]}".encode() if identity is not None else image.tobytes()
+                    head = f"{image.shape}/{label}/{group}/".encode()
+                    digests.append(hashlib.sha256(head + content).hexdigest())
+                    kept = reduced(image, LARGEST_SIDE)
+                    shrunk += kept is not image
+                    shapes.append(kept.shape)
+                    file.write(np.ascontiguousarray(kept).data)
+            warnings = list(samples.warnings)
+            if shrunk:
+                count = "1 picture of" if shrunk == 1 else f"{shrunk} pictures of"
+                warnings.append(f"{count} {split}, kept with {LARGEST_SIDE} pixels on the longer side")
+            table = {
+                "shapes": shapes,
+                "class_names": names,
+                "ids": samples.ids,
+                "groups": samples.groups,
+                "digests": digests,
+                "warnings": warnings,
+            }
             (temporary / "samples.json").write_text(json.dumps(table), "utf-8")
             final = self._folder / key
             if final.exists():
@@ -217,8 +222,39 @@ class SplitCache:
         except OSError as error:
             # Another process may have put the same entry there first; anything else is the disk's fault.
             if not (self._folder / key / "samples.json").is_file():
-                raise DatasetError(
-                    f"cache folder {self._folder} cannot be written: {error.strerror or error}"
-                ) from error
+                raise self._unwritable(error) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+    def _unwritable(self, error: OSError) -> DatasetError:
+        return DatasetError(f"cache folder {self._folder} cannot be written: {error.strerror or error}")
+
+
+def _images(samples: Samples) -> Iterator[NDArray[np.uint8]]:
+    return iter(samples.images) if isinstance(samples.images, np.ndarray) else decode_each(samples.images)
+
+
+def _class_names(dataset: Dataset, samples: Samples, where: str) -> tuple[str, ...] | None:
+    """The class of each sample; raises DatasetError for samples that break the contract."""
+    count = len(samples.ids)
+    if count == 0:
+        raise DatasetError(f"{where}: it holds no sample")
+    if len(samples.images) != count or (samples.labels is not None and len(samples.labels) != count):
+        raise DatasetError(f"{where}: images, labels and ids differ in number: a fault of the plugin")
+    if samples.groups is not None and len(samples.groups) != count:
+        raise DatasetError(f"{where}: groups and ids differ in number: a fault of the plugin")
+    if len(set(samples.ids)) != count:
+        raise DatasetError(f"{where}: an id stands twice: a fault of the plugin")
+    images = samples.images
+    if isinstance(images, np.ndarray) and (
+        images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3)
+    ):
+        raise DatasetError(f"{where}: images must be uint8 [n, H, W, 1 or 3]: a fault of the plugin")
+    if samples.labels is None:
+        return None
+    if samples.labels.ndim != 1 or samples.labels.dtype.kind not in "iu":
+        raise DatasetError(f"{where}: labels must be whole numbers [n]: a fault of the plugin")
+    labels = samples.labels.tolist()
+    if not 0 <= min(labels) <= max(labels) < len(dataset.classes):
+        raise DatasetError(f"{where}: a label lies outside its {len(dataset.classes)} classes")
+    return tuple(dataset.classes[label] for label in labels)

@@ -1,58 +1,57 @@
 """FER2013: 35,887 grey faces of 48x48, seven expressions. Read from copies on this machine, never downloaded.
 
-Layouts, the first that is there:
+Layouts, the first that is there, unpacked or in a zip as it was downloaded:
 
-- `fer2013.csv` as published, header `emotion,pixels,Usage`: a code 0 to 6, 2,304 numbers row by row, the split's name
+- `fer2013.csv` or `icml_face_data.csv` as published: a code 0 to 6, 2,304 numbers row by row, the split's name
 - Kaggle's folders, `train|test/<class>/<Split>_<number>.jpg`, often with a third folder `validation`
+- Parquet files of a Hugging Face dataset
+- `fer2013.tar.gz`, the download of 2013, with `fer2013.csv` in it
+- the challenge's `train.csv`, which holds Training alone
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ferbench import Dataset, Samples, hookimpl
-from ferbench.data.folders import subfolders
-from ferbench_plugins.fer2013.csv_file import CSV_NAME, csv_samples
-from ferbench_plugins.fer2013.kaggle_folders import bears_official_names, folder_samples, split_folders
-from ferbench_plugins.fer2013.published import CLASSES, COUNTS, SPLITS
+from ferbench.components import Role
+from ferbench_plugins.fer2013.layouts import read_split, splits_there
+from ferbench_plugins.fer2013.places import locate, splits_shown
+from ferbench_plugins.fer2013.published import CLASSES, COUNTS, SPLITS, TOGETHER
+
+ROLES: Mapping[Role, str] = {"train": "Training", "select": "PublicTest", "report": "PrivateTest"}
 
 STEPS = (
     "get fer2013.csv from Kaggle (challenges-in-representation-learning-facial-expression-recognition-challenge, terms "
-    "to accept) or its folders (msambare/fer2013), and put the file or the folders train and test into DATA/fer2013/, "
-    "DATA being the data folder"
+    "to accept) or its folders (msambare/fer2013), and put the zip as downloaded into DATA/fer2013/, DATA being the "
+    "data folder. Unpacked it may be there too: fer2013.csv, icml_face_data.csv, the folders train and test with one "
+    "folder a class, Parquet files of the Hugging Face hub, fer2013.tar.gz, or train.csv for Training alone"
 )
 
 
-def locate(data_folder: Path) -> Path | None:
-    """The folder of a copy: `data_folder`, one named after FER2013 in it or a level deeper, or one right below such."""
-    children = subfolders(data_folder)
-    named = [each for each in (data_folder, *children) if _is_named(each)]
-    named += [each / name for each in children for name in ("fer2013", "FER2013") if (each / name).is_dir()]
-    below = [deeper for folder in named for deeper in subfolders(folder)]
-    for each in (*named, *below):
-        if (each / CSV_NAME).is_file() or split_folders(each):
-            return each
-    # A tree of train and test could be anybody's, unless its files bear FER2013's names.
-    if (data_folder / CSV_NAME).is_file() or bears_official_names(data_folder):
-        return data_folder
-    return None
-
-
 def load(split: str, root: Path) -> Samples:
-    """One split, Training, PublicTest or PrivateTest, from the first layout that `root` has.
+    """One split, Training, PublicTest, PrivateTest or, of a copy that does not tell the latter two apart, test.
 
     Raises
     ------
     DatasetError : names file, row and value that do not fit, or what was found where the split is missing
     """
-    csv = root / CSV_NAME
-    return csv_samples(split, csv) if csv.is_file() else folder_samples(split, root)
+    return read_split(split, root)
 
 
-def _is_named(folder: Path) -> bool:
-    return re.sub(r"[^a-z0-9]", "", folder.name.casefold()).startswith("fer2013")
+def roles_at(root: Path) -> Mapping[Role, str]:
+    """The roles of a copy: what is called test is reported on where it may be both splits, none is played by nothing.
+
+    Raises
+    ------
+    DatasetError : a copy that cannot be read
+    """
+    if splits_shown(root) >= set(SPLITS):
+        return ROLES
+    there = splits_there(root)
+    roles = {role: split for role, split in ROLES.items() if split in there}
+    return {**roles, "report": TOGETHER} if TOGETHER in there else roles
 
 
 @hookimpl
@@ -62,8 +61,9 @@ def ferbench_register_datasets() -> Iterable[Dataset]:
             name="fer2013",
             version=1,
             classes=CLASSES,
-            splits=SPLITS,
-            roles={"train": "Training", "select": "PublicTest", "report": "PrivateTest"},
+            splits=(*SPLITS, TOGETHER),
+            roles=ROLES,
+            roles_at=roles_at,
             counts=COUNTS,
             locate=locate,
             load=load,

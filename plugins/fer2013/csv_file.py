@@ -1,149 +1,127 @@
-"""`fer2013.csv`, checked row by row. Rows are named as an editor counts them: the header is row 1."""
+"""FER2013's CSV files, one split at a time.
+
+`fer2013.csv` and `icml_face_data.csv` hold all splits, `train.csv` only Training and no Usage, `test.csv` no labels.
+Columns go by name, in any order and case; other columns are passed over.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import io
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, cast
 
 from ferbench import Samples
-from ferbench.errors import DatasetError
-from ferbench_plugins.fer2013.published import CLASSES, SPLITS, count_warning, missing_split
+from ferbench.errors import DatasetError, one_line
+from ferbench_plugins.fer2013.csv_rows import LONGEST_ROW, PIXELS, SIDE, CsvTable, Whereabouts, column_names
+from ferbench_plugins.fer2013.published import CLASSES, COUNTS, count_warning, missing_split
 
-if TYPE_CHECKING:
+_BUFFER_BYTES = 1 << 18
+#: As many as a processor's second cache holds with all that is made from them.
+_ROWS_AT_ONCE = 16
+
+#: Where the splits lie in the file on the disk that was read last: the others are then read without all before them.
+_known: dict[tuple[str | int, ...], Whereabouts] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class CsvFile:
+    """A file that can be read from its start again and again, whether it lies in a folder or in a zip.
+
+    name : what messages call it
+    open : gives its bytes as a stream, which need not be seekable
+    """
+
+    name: str
+    open: Callable[[], IO[bytes]]
+
+
+def csv_samples(split: str, file: CsvFile) -> Samples:
+    """One split of the file, in the file's order; ids are the split's name and the number of the row, from 0.
+
+    Raises
+    ------
+    DatasetError : names row and value that do not fit, a column that is missing, or what there is in place of the split
+    """
     import numpy as np
-    from numpy.typing import NDArray
 
-CSV_NAME = "fer2013.csv"
-SIDE = 48
-PIXELS = SIDE * SIDE
+    from ferbench_plugins.fer2013.digits import PlainNumbers
 
-_COLUMNS = [b"emotion", b"pixels", b"usage"]
-_CODES = {str(code).encode(): code for code in range(len(CLASSES))}
-_USAGES = {name.encode(): name for name in SPLITS}
-_PADDING = b' \t\r\n"'
-_READ_BYTES = 1 << 18
-#: More would outgrow what malloc keeps between two calls; giving memory back each time costs more than it saves.
-_ROWS_AT_ONCE = 4
-
-
-class _Row(NamedTuple):
-    """A row of the wanted split: `row` as an editor counts, `number` from 0 without the header, `pixels` still text."""
-
-    row: int
-    number: int
-    code: int
-    pixels: bytes
-
-
-def csv_samples(split: str, path: Path) -> Samples:
-    """One split of the file. Raises DatasetError with row and value, and where the split is missing."""
-    import numpy as np
-
+    plain = PlainNumbers(PIXELS)
+    # As one large block, which numpy asks the system for in large pages; most of the time goes to memory.
+    images = np.empty((sum(COUNTS[split].values()), PIXELS), np.uint8)
     codes: list[int] = []
     ids: list[str] = []
-    images: list[NDArray[np.uint8]] = []
-    rows = _csv_rows(split, path)
-    while batch := list(islice(rows, _ROWS_AT_ONCE)):
-        images.append(_parsed(batch, path))
-        codes.extend(each.code for each in batch)
-        ids.extend(f"{split}_{each.number:08d}" for each in batch)
+    with _reading(file) as lines:
+        table = CsvTable(file.name, lines)
+        identity = _identity(file, lines)
+        known = _known.get(identity)
+        rows = table.rows(split, known)
+        while batch := list(islice(rows, _ROWS_AT_ONCE)):
+            start, end = len(ids), len(ids) + len(batch)
+            if end > len(images):
+                images = np.concatenate([images, np.empty_like(images)])
+            if not plain.parse([row.pixels for row in batch], images[start:end]):
+                images[start:end] = [table.checked_numbers(row) for row in batch]
+            codes += [row.code for row in batch]
+            ids += [f"{split}_{row.number:08d}" for row in batch]
+    if known is None:
+        known = table.passed
+        _known.clear()
+        if identity:
+            _known[identity] = known
     if not codes:
-        raise missing_split(split, path, {name: sum(1 for _ in _csv_rows(name, path)) for name in SPLITS})
+        raise missing_split(split, file.name, known.found)
+    if len(ids) < len(images):
+        images = images[: len(ids)].copy()
     return Samples(
-        images=np.concatenate(images).reshape(-1, SIDE, SIDE, 1),
+        images=images.reshape(-1, SIDE, SIDE, 1),
         labels=np.array(codes, dtype=np.int64),
         ids=tuple(ids),
         warnings=count_warning((CLASSES[code] for code in codes), split),
     )
 
 
-def _csv_rows(split: str, path: Path) -> Iterator[_Row]:
-    """Rows of one split; of the others only the Usage is looked at."""
-    with path.open("rb", buffering=_READ_BYTES) as file:
-        header = file.readline().removeprefix(b"\xef\xbb\xbf")
-        if [name.strip(_PADDING).lower() for name in header.split(b",")] != _COLUMNS:
-            raise DatasetError(
-                f"{path}, row 1: {_shown(header)} is not the header emotion,pixels,Usage: get the file again"
-            )
-        number = -1
-        for row, line in enumerate(file, start=2):
-            usage = line[line.rfind(b",") + 1 :].strip(_PADDING)
-            if usage not in _USAGES:
-                if not line.strip():
-                    continue
-                raise DatasetError(
-                    f"{path}, row {row}: Usage {_shown(usage)} is none of {', '.join(SPLITS)}: is the copy cut off?"
-                )
-            number += 1
-            if _USAGES[usage] == split:
-                yield _row(row, number, line, path)
+def header_of(file: CsvFile) -> tuple[str, ...] | None:
+    """The columns' names in lower case, without blanks around them; None if it is no CSV file of FER2013.
 
-
-def _row(row: int, number: int, line: bytes, path: Path) -> _Row:
-    fields = line.split(b",")
-    if len(fields) != len(_COLUMNS):
-        raise DatasetError(f"{path}, row {row}: {len(fields)} columns instead of 3 in {_shown(line)}")
-    emotion = fields[0].strip(_PADDING)
-    if emotion not in _CODES:
-        raise DatasetError(f"{path}, row {row}: emotion {_shown(emotion)} is no code from 0 to 6")
-    return _Row(row, number, _CODES[emotion], fields[1].strip(_PADDING))
-
-
-def _parsed(batch: Sequence[_Row], path: Path) -> NDArray[np.uint8]:
-    """Pixels of a few rows, uint8 [n, 2304]; all at once if they are spelled plainly, else number by number."""
-    import numpy as np
-
-    pixels = _parsed_at_once([each.pixels for each in batch])
-    return pixels if pixels is not None else np.stack([_parsed_carefully(each, path) for each in batch])
-
-
-def _parsed_at_once(texts: Sequence[bytes]) -> NDArray[np.uint8] | None:
-    """uint8 [n, 2304], or None unless each row is 2,304 numbers 0-255 of one to three digits parted by single spaces.
-
-    For each place of the text the number that would end there is made from it and the two places before it, all within
-    uint8; those right before a space are the real ones.
+    Raises
+    ------
+    DatasetError : it cannot be read
     """
-    import numpy as np
-
-    places = np.frombuffer(b" ".join([b" ", *texts, b""]), np.uint8)
-    is_space = places == ord(" ")
-    is_digit = places - np.uint8(ord("0")) < 10
-    if not (is_space ^ is_digit).all():
-        return None
-    third_in_a_row = is_digit[:-2] & is_digit[1:-1] & is_digit[2:]
-    if (third_in_a_row[1:] & third_in_a_row[:-1]).any() or (is_space[2:] & is_space[1:-1]).any():
-        return None
-    start = 2
-    for each in texts:
-        end = start + len(each) + 1
-        if np.count_nonzero(is_space[start:end]) != PIXELS:
-            return None
-        start = end
-    digits = places & 15  # a space has none of these bits and counts as 0
-    hundreds = digits[:-2] * third_in_a_row
-    below_hundred = digits[2:] + digits[1:-1] * np.uint8(10)
-    numbers = below_hundred + hundreds * np.uint8(100)
-    if hundreds.max() > 2 or (numbers < below_hundred).any():  # beyond 255 the sum has wrapped round
-        return None
-    return np.compress(is_space[3:], numbers[:-1]).reshape(len(texts), PIXELS)
+    with _reading(file) as lines:
+        names = column_names(lines.readline(LONGEST_ROW))
+    return names if "pixels" in names else None
 
 
-def _parsed_carefully(row: _Row, path: Path) -> NDArray[np.uint8]:
-    """uint8 [2304] of one row, whatever blanks part its numbers."""
-    import numpy as np
-
-    words = row.pixels.split()
-    for place, word in enumerate(words, start=1):
-        if not word.isdigit() or int(word) > 255:
-            raise DatasetError(f"{path}, row {row.row}: pixel {place} is {_shown(word)}, not a number from 0 to 255")
-    if len(words) != PIXELS:
-        raise DatasetError(f"{path}, row {row.row}: {len(words)} pixels instead of {PIXELS} (48x48)")
-    return np.array([int(word) for word in words], dtype=np.uint8)
+def has_usage(header: tuple[str, ...]) -> bool:
+    """Whether the rows say their split; without it all of them are Training."""
+    return "usage" in header
 
 
-def _shown(value: bytes) -> str:
-    """A value as it stands in the file, cut where it is long."""
-    text = value.decode("utf-8", "replace").strip()
-    return repr(text if len(text) <= 60 else f"{text[:60]}…")
+def _identity(file: CsvFile, lines: io.BufferedReader) -> tuple[str | int, ...]:
+    """What tells a file on the disk from others and from what it was before; empty for other streams."""
+    try:
+        status = os.fstat(lines.fileno())
+    except (OSError, AttributeError):
+        return ()
+    if not lines.seekable():
+        return ()
+    return (file.name, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@contextmanager
+def _reading(file: CsvFile) -> Iterator[io.BufferedReader]:
+    try:
+        with file.open() as stream, io.BufferedReader(cast(io.RawIOBase, stream), _BUFFER_BYTES) as lines:
+            yield lines
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise DatasetError(f"{file.name} is damaged inside its zip ({one_line(error)}): get the zip again") from error
+    except OSError as error:
+        reason = error.strerror or one_line(error)
+        raise DatasetError(f"{file.name} cannot be read ({reason}): check the disk and its rights") from error
