@@ -16,17 +16,10 @@ from hypothesis import strategies as st
 from ferbench.costs import PlanCost
 from ferbench.leaderboard import FailedEntry
 from ferbench.publish.boards import board_lines
-from ferbench.publish.catalogs import (
-    DatasetView,
-    PluginView,
-    Provided,
-    SplitCheck,
-    check_lines,
-    dataset_lines,
-    place_lines,
-    plugin_lines,
-)
+from ferbench.publish.catalogs import PluginView, Provided, plugin_lines
 from ferbench.publish.components import ComponentView, Fact, component_lines
+from ferbench.publish.dataset_checks import SplitCheck, check_lines
+from ferbench.publish.datasets import DatasetView, dataset_lines, place_lines
 from ferbench.publish.diagnosis import Finding, finding_lines
 from ferbench.publish.layout import Paint, aligned
 from ferbench.publish.plans import WorkLeft, estimate, plan_json, plan_lines, stage_label, work_line

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +12,16 @@ from ferbench.cli.completion import complete_datasets
 from ferbench.cli.entry import CommandGroup
 from ferbench.cli.options import common_options
 from ferbench.cli.session import catalog_of, paint, print_json, print_lines, settings_of, warn_of_failures, width
-from ferbench.errors import FerbenchError
+from ferbench.errors import FerbenchError, UsageError
 
 if TYPE_CHECKING:
+    from ferbench.catalog import Catalog
+    from ferbench.cli.dataset_checks import DatasetCheck
     from ferbench.components import Dataset, DatasetFamily
-    from ferbench.data.split_cache import SplitCache
-    from ferbench.publish.catalogs import DatasetView, SplitCheck
+    from ferbench.publish.datasets import DatasetView
+
+#: Of what lies in a folder so many names are shown.
+_NAMED = 6
 
 
 @click.group(cls=CommandGroup)
@@ -31,7 +35,7 @@ def datasets() -> None:
 @click.pass_context
 def list_datasets(context: click.Context, as_json: bool) -> None:
     """List datasets with splits, roles and licence."""
-    from ferbench.publish.catalogs import dataset_lines
+    from ferbench.publish.datasets import dataset_lines
 
     views = _views(context)
     if as_json:
@@ -47,7 +51,7 @@ def list_datasets(context: click.Context, as_json: bool) -> None:
 @click.pass_context
 def where(context: click.Context, name: str | None, as_json: bool) -> None:
     """Show where a dataset (or each) was found, or how to get it."""
-    from ferbench.publish.catalogs import place_lines
+    from ferbench.publish.datasets import place_lines
 
     views = _views(context, name)
     if as_json:
@@ -59,55 +63,122 @@ def where(context: click.Context, name: str | None, as_json: bool) -> None:
 
 @datasets.command()
 @click.argument("names", nargs=-1, required=True, shell_complete=complete_datasets)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--sheet",
+    metavar="FILE.png",
+    type=click.Path(path_type=Path),
+    help="Draw some faces of every class there; a folder takes a file for each dataset.",
+)
+@click.option("--strict", is_flag=True, help="Count duplicates, leaks and label conflicts as faults.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every file, pair and group.")
 @common_options
 @click.pass_context
-def check(context: click.Context, names: tuple[str, ...], as_json: bool) -> None:
-    """Read datasets and compare counts with published ones.
+def check(context: click.Context, names: tuple[str, ...], sheet: Path | None, strict: bool, as_json: bool) -> None:
+    """Read whole datasets and say what is in them.
 
-    Exit code 1 if a split cannot be read or differs.
+    For each split: counts against the published ones, unreadable images, sizes, balance, groups (films or people), and
+    pictures that are there twice, pixel by pixel.
+
+    Exit code 1 for faults: a split with a role that cannot be read, an unreadable image, counts that differ from the
+    published ones. What is there twice is a warning, since published data has it: copies of a picture within a split
+    or in two splits, one picture with two labels, a film or person in two splits.
     """
+    from ferbench.cli.dataset_checks import check_dataset, sheet_files, write_sheet
     from ferbench.data.split_cache import SplitCache
-    from ferbench.fingerprints import as_plain
-    from ferbench.publish.catalogs import check_lines
 
     settings, catalog = settings_of(context), catalog_of(context)
     warn_of_failures(catalog)
+    names = tuple(dict.fromkeys(names))
+    files = {} if sheet is None else dict(zip(names, sheet_files(sheet, names), strict=True))
+    chosen, lost = _chosen(catalog, names)
     cache = SplitCache(settings.cache_folder)
-    report: list[dict[str, object]] = []
+    report: list[object] = []
     faulty = False
-    for dataset in [catalog.dataset(name) for name in dict.fromkeys(names)]:
-        root = _root(dataset, settings.data_folder)
-        checks = [_checked(dataset, root, split, cache) for split in dataset.splits]
-        faulty |= any(each.fault for each in checks)
-        place = "embedded" if dataset.embedded else str(root)
-        if as_json:
-            report.append({"name": dataset.name, "root": place, "splits": as_plain(checks)})
-        else:
-            print_lines(check_lines(dataset.name, checks, place, width=width(), paint=paint()))
-    if as_json:
+    for name, dataset in chosen.items():
+        try:
+            done = check_dataset(dataset, settings.data_folder, cache)
+            faulty |= done.is_faulty(strict=strict)
+            if as_json:
+                report.append(_as_json(done, strict=strict))
+            else:
+                _print(done, strict=strict)
+            if name in files:
+                write_sheet(done, files[name])
+                if not as_json:
+                    print_lines([f"    contact sheet: {files[name]}"])
+        except FerbenchError as error:
+            lost.append(error)
+    if as_json and (report or not lost):
         print_json({"datasets": report})
+    for other in lost[:-1]:
+        click.echo(f"error: {other.line}", err=True)
+    if lost:
+        raise lost[-1]
     if faulty:
         context.exit(1)
 
 
+def _as_json(done: DatasetCheck, *, strict: bool) -> object:
+    from ferbench.publish.dataset_checks import check_json
+
+    ok = not done.is_faulty(strict=strict)
+    return check_json(done.dataset.name, done.place, done.splits, done.overlaps, ok=ok)
+
+
+def _print(done: DatasetCheck, *, strict: bool) -> None:
+    from ferbench.publish.dataset_checks import check_lines
+
+    lines = check_lines(
+        done.dataset.name,
+        done.splits,
+        done.place,
+        overlaps=done.overlaps,
+        strict=strict,
+        width=width(),
+        paint=paint(),
+    )
+    print_lines(lines)
+
+
+def _chosen(catalog: Catalog, names: Sequence[str]) -> tuple[dict[str, Dataset], list[FerbenchError]]:
+    """The datasets of these names, and why some could not be opened; a wrong name ends all before anything is read."""
+    from ferbench.references import parse_reference
+
+    found: dict[str, Dataset] = {}
+    lost: list[FerbenchError] = []
+    for name in names:
+        try:
+            reference = parse_reference(name, catalog.dataset)
+        except UsageError:
+            raise
+        except FerbenchError as error:
+            lost.append(error)
+            continue
+        if reference.splits:
+            whole = reference.dataset.name
+            raise UsageError(f"{name!r} names splits, but all splits of a dataset are checked: write {whole}")
+        found[name] = reference.dataset
+    return found, lost
+
+
 def _views(context: click.Context, name: str | None = None) -> list[DatasetView]:
-    settings, catalog = settings_of(context), catalog_of(context)
-    warn_of_failures(catalog)
-    if name is not None:
-        return [_view(name, catalog.dataset(name), settings.data_folder)]
     from ferbench.components import Dataset, DatasetFamily
 
-    return [
-        _view(listing.name, listing.component, settings.data_folder)
-        for listing in catalog.datasets()
-        if isinstance(listing.component, (Dataset, DatasetFamily))
-    ]
+    folder, catalog = settings_of(context).data_folder, catalog_of(context)
+    warn_of_failures(catalog)
+    listed = {each.name: each.component for each in catalog.datasets()}
+    shown = {name: each for name, each in listed.items() if isinstance(each, (Dataset, DatasetFamily))}
+    if name is None:
+        return [_view(each, component, folder) for each, component in shown.items()]
+    # A family is asked for as it is listed, its members by their whole names.
+    prefix = name.removesuffix("…")
+    family = shown.get(prefix)
+    return [_view(prefix, family, folder) if family else _view(name, catalog.dataset(name), folder)]
 
 
 def _view(name: str, component: Dataset | DatasetFamily, data_folder: Path) -> DatasetView:
     from ferbench.components import DatasetFamily
-    from ferbench.publish.catalogs import DatasetView
+    from ferbench.publish.datasets import DatasetView
 
     if isinstance(component, DatasetFamily):
         return DatasetView(name, True, None, False, (), {}, "", "", "", None, None, component.summary)
@@ -133,44 +204,26 @@ def _view(name: str, component: Dataset | DatasetFamily, data_folder: Path) -> D
         steps=component.steps,
         root=None if root is None else str(root),
         problem=problem,
+        holds="" if root is None else _holds(root),
     )
+
+
+def _holds(root: Path) -> str:
+    """What lies at a place, in a few words."""
+    from ferbench.data.trees import is_stray
+    from ferbench.publish.quantities import size
+
+    try:
+        if root.is_file():
+            return f"a file of {size(root.stat().st_size)}"
+        names = sorted(each.name for each in root.iterdir() if not is_stray(each.name))
+    except OSError as error:
+        return f"which cannot be read ({error.strerror or error})"
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"a folder with {', '.join(names[:_NAMED])}{more}" if names else "an empty folder"
 
 
 def _print_views(views: list[DatasetView]) -> None:
     from ferbench.fingerprints import as_plain
 
     print_json({"datasets": [{**as_plain(view), "state": view.state} for view in views]})
-
-
-def _root(dataset: Dataset, data_folder: Path) -> Path:
-    """As the data layer finds it. Raises DatasetMissing."""
-    from ferbench.data.roles import RoleReader
-
-    return RoleReader(lambda name: dataset, data_folder, data_folder).root(dataset)
-
-
-def _checked(dataset: Dataset, root: Path, split: str, cache: SplitCache) -> SplitCheck:
-    """One split, read as a run would read it."""
-    from ferbench.data.folders import count_difference
-    from ferbench.publish.catalogs import SplitCheck
-
-    roles = tuple(role for role, own in dataset.roles.items() if own == split)
-    published = dict(dataset.counts.get(split, {}))
-    fault: str | None
-    warnings: tuple[str, ...]
-    try:
-        stored = cache.split(dataset, root, split)
-    except FerbenchError as error:
-        # A split that plays no role need not be in every copy.
-        fault, warnings = (f"{split}: {error.line}", ()) if roles else (None, (f"{split}: {error.line}",))
-        return SplitCheck(split, roles, {}, 0, published, warnings, fault)
-    names = stored.class_names
-    counts = {**dict.fromkeys(dataset.classes, 0), **Counter(names)} if names is not None else {}
-    fault = count_difference(names, published, split) if names is not None and published else None
-    warnings = stored.warnings
-    if fault is not None:
-        # A reader may warn of the same difference and say more about it.
-        fault = next((line for line in warnings if line.startswith(fault)), fault)
-        warnings = tuple(line for line in warnings if line != fault)
-    withheld = 0 if names is not None else len(stored.ids)
-    return SplitCheck(split, roles, counts, withheld, published, warnings, fault)
