@@ -27,8 +27,8 @@ _BLOCK = 128
 #: Every value of a recipe and its stage changes, by name.
 _Values = tuple[tuple[str, RecipeValue], ...]
 
-#: Backbone, strategy, auxiliaries and weights.
-_Name = tuple[str, str, tuple[str, ...], str]
+#: Backbone, strategy, auxiliaries, weights and train fraction.
+_Name = tuple[str, str, tuple[str, ...], str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ def _differences(entries: Sequence[RunSummary]) -> list[str]:
     alike: dict[_Name, dict[_Values, str]] = defaultdict(dict)
     sizes: dict[_Name, bool] = defaultdict(lambda: True)
     for run in entries:
-        named = (run.backbone, run.strategy, run.auxiliaries, run.weights)
+        named = _name(run)
         alike[named][run.recipe] = ""
         # With a stage's own size, what the column shows does not tell the recipe's.
         sizes[named] &= ("image_size", run.image_size) in run.recipe
@@ -173,7 +173,11 @@ def _differences(entries: Sequence[RunSummary]) -> list[str]:
             for recipe in recipes:
                 own = [pair for pair in recipe if pair not in shared and pair[0] not in shown_already]
                 recipes[recipe] = in_words(own)
-    return [alike[run.backbone, run.strategy, run.auxiliaries, run.weights][run.recipe] for run in entries]
+    return [alike[_name(run)][run.recipe] for run in entries]
+
+
+def _name(run: RunSummary) -> _Name:
+    return run.backbone, run.strategy, run.auxiliaries, run.weights, run.train_fraction
 
 
 def _answers(runs: Sequence[RunSummary], board: Board) -> NDArray[np.bool_]:
@@ -219,6 +223,7 @@ def _entry(
         train_seconds=sum(run.train_seconds for run in runs) / len(runs),
         notes=tuple(dict.fromkeys(notes)),
         recipe=first.recipe,
+        train_fraction=first.train_fraction,
     )
 
 
@@ -297,6 +302,7 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
         "images_seen": entry.images_seen,
         "train_seconds": entry.train_seconds,
         "notes": list(entry.notes),
+        "train_fraction": entry.train_fraction,
         "recipe": {key: value for key, value in entry.recipe if "." not in key},
         "stage_changes": {key: value for key, value in entry.recipe if "." in key},
     }

@@ -37,6 +37,8 @@ class Matrix:
     """The axes. `auxiliaries` holds one chain per value; the empty chain stands for none.
 
     epochs : passes over the target and all named auxiliaries together, instead of a budget in images
+    train_fractions : parts of the target's train samples to be trained on
+    also : matrices whose cells come after those of this one, where what belongs together is no single product of axes
     """
 
     backbones: tuple[str, ...]
@@ -47,6 +49,8 @@ class Matrix:
     weights: tuple[str, ...] = ("auto",)
     axes: tuple[RecipeAxis, ...] = ()
     epochs: float | None = None
+    train_fractions: tuple[float, ...] = (1.0,)
+    also: tuple[Matrix, ...] = ()
 
 
 def parse_axis(text: str) -> RecipeAxis:
@@ -110,9 +114,12 @@ def unrolled(matrix: Matrix, components: Components, budget: int | None = None) 
         matrix.strategies,
         matrix.auxiliaries,
         itertools.product(*axes),
+        matrix.train_fractions,
     )
-    for backbone, weights, target, strategy, chain, values in coordinates:
-        for cell in _cells(components, backbone, weights, target, strategy, chain, values, matrix.seeds, budget):
+    for backbone, weights, target, strategy, chain, values, fraction in coordinates:
+        for cell in _cells(
+            components, backbone, weights, target, strategy, chain, values, matrix.seeds, budget, fraction
+        ):
             cells[cell] = None
     return tuple(cells)
 
@@ -136,6 +143,7 @@ def _cells(
     values: Iterable[tuple[RecipeAxis, RecipeValue]],
     seeds: Iterable[int],
     budget: int | None,
+    fraction: float,
 ) -> Iterator[Cell]:
     network = components.backbone(backbone)
     dataset = parse_reference(target, components.dataset).dataset
@@ -159,5 +167,6 @@ def _cells(
         raise RecipeError(f"stage{too_far[0]} is set, but {strategy} has {len(specs)} stage(s) here")
     used = {name for spec in specs for name in spec.datasets}
     auxiliaries = tuple(name for name in chain if name in used)
+    own = fraction if target in used else 1.0
     for seed in seeds:
-        yield Cell(network.name, weights, strategy, target, auxiliaries, recipe, seed, tuple(stage_changes))
+        yield Cell(network.name, weights, strategy, target, auxiliaries, recipe, seed, tuple(stage_changes), own)

@@ -4,20 +4,39 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from ferbench.errors import RecipeError, UsageError
 from ferbench.matrix import RecipeAxis, parse_chain, recipe_axis
 from ferbench.settings import VARIABLES
 
-_KEYS = ("backbones", "strategies", "targets", "auxiliaries", "seeds", "weights", "epochs", "recipe", "settings")
+_KEYS = (
+    "backbones",
+    "strategies",
+    "targets",
+    "auxiliaries",
+    "seeds",
+    "weights",
+    "epochs",
+    "train_fractions",
+    "recipe",
+    "settings",
+    "also",
+)
+
+#: What belongs to the command as a whole, and not to one block of axes.
+_FOR_ALL = ("settings", "also")
 
 
 @dataclass(frozen=True, slots=True)
 class MatrixFile:
-    """A matrix file's content. What it does not name is None, for flags and defaults to fill."""
+    """A matrix file's content. What it does not name is None, for flags and defaults to fill.
+
+    also : further blocks of axes; what a block does not name is as above it
+    """
 
     backbones: tuple[str, ...] | None
     strategies: tuple[str, ...] | None
@@ -28,6 +47,8 @@ class MatrixFile:
     axes: tuple[RecipeAxis, ...]
     epochs: float | None
     settings: Mapping[str, str]
+    train_fractions: tuple[float, ...] | None = None
+    also: tuple[MatrixFile, ...] = ()
 
 
 def read_matrix(path: Path) -> MatrixFile:
@@ -43,9 +64,30 @@ def read_matrix(path: Path) -> MatrixFile:
         raise UsageError(f"matrix file {path}: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"matrix file {path} is not TOML: {error}") from error
+    first = _block(path, table, _KEYS)
+    blocks = table.get("also", [])
+    if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
+        raise UsageError(f"matrix file {path}: also holds blocks of axes, each below a line [[also]]")
+    allowed = tuple(key for key in _KEYS if key not in _FOR_ALL)
+    return replace(first, also=tuple(_below(first, _block(path, block, allowed)) for block in blocks))
+
+
+def _below(first: MatrixFile, block: MatrixFile) -> MatrixFile:
+    """A block with what it does not name taken from the file's first one; recipe values go one by one."""
+    own = {(axis.key, axis.stage) for axis in block.axes}
+    named = {
+        field.name: value
+        for field in fields(block)
+        if field.name not in ("axes", *_FOR_ALL) and (value := getattr(block, field.name)) is not None
+    }
+    inherited = (axis for axis in first.axes if (axis.key, axis.stage) not in own)
+    return replace(first, **named, axes=(*inherited, *block.axes))
+
+
+def _block(path: Path, table: Mapping[str, Any], allowed: Sequence[str]) -> MatrixFile:
     for key in table:
-        if key not in _KEYS:
-            raise UsageError(f"matrix file {path}: unknown key {key!r}, there are {', '.join(_KEYS)}")
+        if key not in allowed:
+            raise UsageError(f"matrix file {path}: unknown key {key!r}, there are {', '.join(allowed)}")
     settings = table.get("settings", {})
     if not isinstance(settings, dict) or not all(isinstance(value, str) for value in settings.values()):
         raise UsageError(f"matrix file {path}: settings holds text values: {', '.join(VARIABLES)}")
@@ -74,6 +116,7 @@ def read_matrix(path: Path) -> MatrixFile:
         axes=tuple(_recipe_axes(path, table.get("recipe", {}))),
         epochs=None if epochs is None else float(epochs),
         settings=settings,
+        train_fractions=_fractions(path, table),
     )
 
 
@@ -93,6 +136,15 @@ def _seeds(path: Path, table: Mapping[str, object]) -> tuple[int, ...] | None:
     if not isinstance(value, list) or not value or not all(type(item) is int and item >= 0 for item in value):
         raise UsageError(f"matrix file {path}: seeds is a list of whole numbers from 0 up")
     return tuple(value)
+
+
+def _fractions(path: Path, table: Mapping[str, object]) -> tuple[float, ...] | None:
+    value = table.get("train_fractions")
+    if value is None:
+        return None
+    if not isinstance(value, list) or not value or not all(type(x) in (int, float) and 0 < x <= 1 for x in value):
+        raise UsageError(f"matrix file {path}: train_fractions is a list of numbers above 0 and at most 1")
+    return tuple(map(float, value))
 
 
 def _recipe_axes(path: Path, table: object) -> Iterator[RecipeAxis]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ferbench.calibration import measured_speed
 from ferbench.catalog import Catalog
+from ferbench.components import Backbone
 from ferbench.costs import PlanCost, plan_cost, speed_key
 from ferbench.data.roles import check_auxiliary, check_target
 from ferbench.environment import automatic_precision
@@ -83,7 +84,7 @@ class Preparation:
         ------
         FerbenchError : a name, a value, data or weights at fault; nothing has been trained then
         """
-        cells = self._cells(matrix)
+        cells = tuple(dict.fromkeys(cell for part in (matrix, *matrix.also) for cell in self._cells(part)))
         plan = make_plan(cells, self._catalog, self._inputs(cells))
         finished = {} if force else self._store.finished([cell.key for cell in plan.cells])
         pending = tuple(cell for cell in plan.cells if cell.key not in finished)
@@ -144,9 +145,7 @@ class Preparation:
             advice = "connect to the network, give a file with --weights FILE, or take --weights random"
             for name in (cell.target, *cell.auxiliaries):
                 if not parse_reference(name, self._catalog.dataset).dataset.embedded:
-                    raise WeightsError(
-                        f"pretrained weights of {cell.backbone} cannot be had here, and {name} is real data: {advice}"
-                    )
+                    self._refuse_random(backbone, name)
             self._warn(
                 f"no pretrained weights of {cell.backbone} can be had here: it starts from random ones, "
                 f"and the row will say so ({advice})"
@@ -155,11 +154,23 @@ class Preparation:
             # A file of the wrong network is found out now, before any cell is stored as failed.
             check_fit(backbone, found, len(label_set(cell.recipe.label_set).classes), cell.recipe.image_size)
 
-    def _training_part(self, reference: str, labels: str) -> TrainingPart:
-        samples = self._roles.train(reference, labels)
+    def _refuse_random(self, backbone: Backbone, real: str) -> None:
+        try:
+            resolve_weights(backbone, "pretrained")
+        except WeightsError as error:
+            # The backbone itself may know better than anybody what to do about it.
+            raise WeightsError(
+                f"{real} is real data, which is not trained from random weights unasked: {error}"
+            ) from error
+        raise WeightsError(
+            f"pretrained weights of {backbone.name} could not be had a moment ago: run the command again"
+        )
+
+    def _training_part(self, reference: str, labels: str, fraction: float) -> TrainingPart:
+        samples = self._roles.train(reference, labels, fraction)
         for line in samples.warnings:
             self._warn(f"{samples.dataset}: {line}")
-        return TrainingPart(reference, samples.splits, samples.content, samples.count, samples.synthetic)
+        return TrainingPart(reference, samples.splits, samples.content, samples.count, samples.synthetic, fraction)
 
     def _board(self, target: str, labels: str) -> Board:
         samples = self._roles.report(target, labels)
@@ -259,7 +270,8 @@ class Preparation:
             images[key] = images.get(key, 0) + stage.recipe.images_seen
             first.setdefault(key, stage)
         for key, stage in first.items():
-            if key in measured or images[key] < _CALIBRATED_FROM_STEPS * key.batch_size:
+            by_steps = stage.recipe.head_fit == "sgd"
+            if not by_steps or key in measured or images[key] < _CALIBRATED_FROM_STEPS * key.batch_size:
                 continue
             backbone = self._catalog.backbone(stage.backbone)
             try:
@@ -270,4 +282,4 @@ class Preparation:
 
 def _task(stage: Stage, cell: CellPlan) -> StageTask:
     """What a worker needs to train a stage of this cell; it predicts nothing."""
-    return StageTask(stage, tuple(part.dataset for part in stage.parts), cell.cell.recipe.label_set, ())
+    return StageTask(stage, cell.cell.recipe.label_set, ())

@@ -156,6 +156,7 @@ class RunSummary:
     image_size : side in pixels in the last stage, which is what was reported on
     accuracy, uar, macro_f1 : None for a failed run
     recipe : every value of the cell's recipe and stage changes (`Cell.recipe_values`)
+    train_fraction : the part of the target's train samples that was trained on
     correct : bool [n], which samples of the board were answered right, in the board's order; None for a failed run
     """
 
@@ -178,6 +179,7 @@ class RunSummary:
     notes: tuple[str, ...] = ()
     error: str | None = None
     recipe: tuple[tuple[str, RecipeValue], ...] = ()
+    train_fraction: float = 1.0
     correct: NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
@@ -206,6 +208,7 @@ class RunSummary:
             notes=run.notes,
             error=run.error,
             recipe=recipe,
+            train_fraction=run.cell.train_fraction,
             correct=correct,
         )
 
@@ -267,3 +270,25 @@ class Entry:
     train_seconds: float
     notes: tuple[str, ...] = field(default=())
     recipe: tuple[tuple[str, RecipeValue], ...] = ()
+    train_fraction: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedResult:
+    """A figure from the literature: reported there, not reproduced here. It never stands among measured rows.
+
+    dataset : a dataset's name, given without splits
+    split : as the dataset names it; None where the source does not say
+    accuracy : a fraction
+    n : samples; None where the source does not say
+    source : a citation, with a doi or an arXiv number
+    remark : what a reader must know beside the figure, such as that it is disputed
+    """
+
+    method: str
+    dataset: str
+    split: str | None
+    accuracy: float
+    n: int | None
+    source: str
+    remark: str = ""

@@ -21,6 +21,7 @@ class Cell:
     """One coordinate of a matrix.
 
     `weights` is a policy: auto, pretrained, random, or a file's path. `auxiliaries` is one chain, in order.
+    `train_fraction` is the part of the target's train samples that may be trained on, above 0 and at most 1.
     """
 
     backbone: str
@@ -31,6 +32,7 @@ class Cell:
     recipe: Recipe
     seed: int
     stage_changes: tuple[StageChange, ...] = ()
+    train_fraction: float = 1.0
 
     def recipe_values(self) -> tuple[tuple[str, RecipeValue], ...]:
         """Every value by the name that `--set` has for it: the recipe's own, then such as `stage2.lr`."""
@@ -54,18 +56,27 @@ class StageSpec:
 
 @dataclass(frozen=True, slots=True)
 class TrainingPart:
-    """One dataset's training samples: the reference as a cell has it, and the hash of pixels and labels."""
+    """One dataset's training samples.
+
+    dataset : the reference as a cell has it
+    content : hash of pixels, expressions and groups
+    fraction : the part of the dataset's train samples that these are
+    """
 
     dataset: str
     splits: str
     content: str
     count: int
     synthetic: bool = False
+    fraction: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class InitialWeights:
-    """Where a chain starts: `sha256` is the file's, or the word `random`; `source` says in words what it is."""
+    """Where a chain starts; `source` says in words what it is.
+
+    sha256 : the file's; or the word `random`; or `none` for a backbone without weights
+    """
 
     sha256: str
     source: str
@@ -75,8 +86,13 @@ class InitialWeights:
     def is_random(self) -> bool:
         return self.sha256 == "random"
 
+    @property
+    def is_file(self) -> bool:
+        return self.sha256 not in ("random", "none")
+
 
 RANDOM_WEIGHTS = InitialWeights("random", "random")
+NO_WEIGHTS = InitialWeights("none", "none")
 
 
 @dataclass(frozen=True, slots=True)

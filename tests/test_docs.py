@@ -33,6 +33,7 @@ COMPONENTS = (
     ferbench.BackboneFamily,
     ferbench.Dataset,
     ferbench.DatasetFamily,
+    ferbench.ReportedResult,
     ferbench.Samples,
     ferbench.StageSpec,
     ferbench.Strategy,
@@ -57,7 +58,7 @@ def test_every_hook_stands_in_the_guide_with_its_exact_signature() -> None:
         arguments = ", ".join(f"{each.name}: {each.annotation}" for each in signature.parameters.values())
         signatures.append(f"{name}({arguments}) -> {signature.return_annotation}")
     assert headings == signatures
-    assert len(signatures) == 6
+    assert len(signatures) == 7
 
 
 @pytest.mark.parametrize("component", COMPONENTS, ids=lambda component: component.__name__)
@@ -70,7 +71,7 @@ def test_the_public_surface_is_components_records_of_hooks_and_the_marker() -> N
     in_signatures = set(re.findall(r"[A-Z]\w+", " ".join(str(inspect.signature(hook)) for hook in HOOKS.values())))
     in_signatures -= {"Iterable", "None"}
     named = {component.__name__ for component in COMPONENTS}
-    assert set(ferbench.__all__) == in_signatures | named | {"Recipe", "hookimpl", "__version__"}
+    assert set(ferbench.__all__) == in_signatures | named | {"ImageFile", "Recipe", "hookimpl", "__version__"}
 
 
 def loaded(folder: Path, title: str) -> tuple[Catalog, Plugin]:

@@ -56,6 +56,7 @@ def as_matrix(file: MatrixFile) -> Matrix:
         file.weights or ("auto",),
         file.axes,
         file.epochs,
+        file.train_fractions or (1.0,),
     )
 
 
@@ -77,9 +78,53 @@ def test_what_a_file_leaves_out_is_left_to_flags(tmp_path: Path) -> None:
     assert read_matrix(written(tmp_path, "auxiliaries = []")).auxiliaries == ((),)
 
 
+BLOCKS = """
+backbones = ["tiny", "other"]
+strategies = ["cascade"]
+auxiliaries = ["big"]
+seeds = [0, 1]
+train_fractions = [0.5, 1]
+
+[recipe]
+images_seen = 640
+stage1.lr = 0.1
+
+[[also]]
+backbones = ["third"]
+auxiliaries = []
+recipe.lr = 0.001
+recipe.images_seen = 320
+
+[[also]]
+seeds = [7]
+"""
+
+
+def test_a_block_takes_what_it_does_not_name_from_above(tmp_path: Path) -> None:
+    file = read_matrix(written(tmp_path, BLOCKS))
+    first, second = file.also
+    assert (first.backbones, first.strategies, first.auxiliaries, first.seeds) == (
+        *(("third",), ("cascade",), ((),), (0, 1)),
+    )
+    assert first.train_fractions == (0.5, 1.0)
+    assert sorted((axis.stage or 0, axis.key, axis.values) for axis in first.axes) == [
+        *((0, "images_seen", (320,)), (0, "lr", (0.001,)), (1, "lr", (0.1,))),
+    ]
+    assert (second.backbones, second.seeds, second.axes) == (file.backbones, (7,), file.axes)
+    assert first.also == second.also == ()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("train_fractions = 0.5", "train_fractions is a list of numbers above 0 and at most 1"),
+        ("train_fractions = [0]", "train_fractions is a list of numbers above 0 and at most 1"),
+        ("train_fractions = [true]", "train_fractions is a list of numbers above 0 and at most 1"),
+        ("train_fractions = [1.5]", "train_fractions is a list of numbers above 0 and at most 1"),
+        ("also = 3", "also holds blocks of axes, each below a line [[also]]"),
+        ("[[also]]\nbackbone = ['x']", "unknown key 'backbone', there are backbones,"),
+        ("[[also]]\nsettings.device = 'cpu'", "unknown key 'settings'"),
+        ("[[also]]\nalso = []", "unknown key 'also'"),
         ("backbone = ['tiny']", "unknown key 'backbone', there are backbones,"),
         ("backbones = 'tiny'", "backbones is a list of names"),
         ("backbones = []", "backbones is a list of names"),
@@ -139,7 +184,11 @@ _VALUES = st.recursive(
 
 @given(
     table=st.dictionaries(
-        st.sampled_from(["backbones", "auxiliaries", "seeds", "epochs", "recipe", "settings", "x"]), _VALUES, max_size=3
+        st.sampled_from(
+            ["backbones", "auxiliaries", "seeds", "epochs", "recipe", "settings", "also", "train_fractions", "x"]
+        ),
+        _VALUES,
+        max_size=3,
     )
 )
 def test_any_table_is_a_matrix_or_one_line(table: dict[str, object]) -> None:

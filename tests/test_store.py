@@ -21,7 +21,7 @@ from sqlalchemy import text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
-from ferbench.errors import StoreError, UnknownName, UsageError
+from ferbench.errors import StoreError, StoreOutdated, UnknownName, UsageError
 from ferbench.fingerprints import fingerprint
 from ferbench.metrics import correctness, scores
 from ferbench.recipes import Recipe
@@ -477,6 +477,28 @@ def test_an_older_store_is_migrated_once_and_keeps_its_rows(path, store, monkeyp
     assert calls == [1]
     with open_store(str(path), read_only=True) as again:
         assert again.runs() == [run]
+
+
+def test_a_store_of_version_1_comes_up_to_date_with_its_rows(path, store):
+    run, correct = make_run()
+    store.save_run(run, correct)
+    store.close()
+    with sqlite3.connect(path) as raw:
+        raw.execute("ALTER TABLE runs DROP COLUMN train_fraction")
+        raw.execute("UPDATE schema_version SET version = 1")
+        # Records and recipes of version 1 lack the fields that came later.
+        for column, cut in (("record", ',"train_fraction":1.0'), ("record", ',"head_fit":"sgd"')):
+            assert cut in raw.execute(f"SELECT {column} FROM runs").fetchone()[0]
+            raw.execute(f"UPDATE runs SET {column} = replace({column}, ?, '')", (cut,))
+        raw.execute("UPDATE runs SET recipe = replace(recipe, ',\"head_fit\":\"sgd\"', '')")
+    raw.close()
+    with pytest.raises(StoreOutdated, match="schema 1, older than"):
+        open_store(str(path), read_only=True)
+    with open_store(str(path)) as again:
+        assert again.runs() == [run]
+        (summary,) = again.leaderboard_rows()
+        assert summary == RunSummary.of(run, correct)
+        assert summary.train_fraction == 1.0 and ("head_fit", "sgd") in summary.recipe
 
 
 def test_a_failed_migration_changes_nothing(path, store, monkeypatch):

@@ -40,6 +40,7 @@ class AxisOptions:
     weights: tuple[str, ...]
     changes: tuple[str, ...]
     epochs: float | None
+    fractions: tuple[tuple[float, ...], ...]
     matrix_file: Path | None
 
 
@@ -62,6 +63,28 @@ class Seeds(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             if not first <= last < first + _MOST_SEEDS:
                 self.fail(f"{value!r}: the range {part.strip()} goes backwards or is too long", param, ctx)
             found.extend(range(first, last + 1))
+        return tuple(found)
+
+
+class Fractions(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """`0.1,0.5,1`, as a tuple."""
+
+    name = "fractions"
+
+    def convert(
+        self, value: str | tuple[float, ...], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        if isinstance(value, tuple):
+            return value
+        found: list[float] = []
+        for part in value.split(","):
+            try:
+                number = float(part)
+            except ValueError:
+                number = 0.0
+            if not 0 < number <= 1:
+                self.fail(f"{part.strip()!r} of {value!r} is no number above 0 and at most 1, such as 0.25", param, ctx)
+            found.append(number)
         return tuple(found)
 
 
@@ -131,6 +154,13 @@ _OPTIONS = (
         help="Budget as passes over all named data, instead of --set images_seen.",
     ),
     click.option(
+        *("--train-fraction", "fractions"),
+        type=Fractions(),
+        multiple=True,
+        metavar="0.1,0.5,1",
+        help="Parts of the target's train samples to train on.  [default: 1]",
+    ),
+    click.option(
         *("--matrix", "matrix_file"),
         type=click.Path(path_type=Path, dir_okay=False),
         metavar="FILE.toml",
@@ -172,10 +202,17 @@ def asked(context: click.Context, axes: AxisOptions) -> Asked:
         raise UsageError("name a strategy, such as --strategy cascade; `ferbench plugins` lists what there is")
     settings = settings_of(context, file.settings)
     catalog = catalog_of(context)
-    chains = tuple(parse_chain(text) for text in axes.auxiliaries) or file.auxiliaries or ()
-    choice = choose_data(listed_datasets(catalog), settings.data_folder, axes.targets or file.targets or (), chains)
-    data = f"Data: {choice.reason} · store {shown_store(settings)}"
-    return Asked(settings, catalog, _matrix(axes, file, choice), data)
+    chains = tuple(parse_chain(text) for text in axes.auxiliaries)
+    listed = listed_datasets(catalog)
+    matrices: list[Matrix] = []
+    reasons: dict[str, None] = {}
+    for block in (file, *file.also):
+        block_chains = chains if axes.auxiliaries else block.auxiliaries or ()
+        choice = choose_data(listed, settings.data_folder, axes.targets or block.targets or (), block_chains)
+        matrices.append(_matrix(axes, block, choice))
+        reasons[choice.reason] = None
+    matrix = dataclasses.replace(matrices[0], also=tuple(matrices[1:]))
+    return Asked(settings, catalog, matrix, f"Data: {'; '.join(reasons)} · store {shown_store(settings)}")
 
 
 def _matrix(axes: AxisOptions, file: MatrixFile, choice: DataChoice) -> Matrix:
@@ -195,6 +232,7 @@ def _matrix(axes: AxisOptions, file: MatrixFile, choice: DataChoice) -> Matrix:
         weights=axes.weights or file.weights or ("auto",),
         axes=tuple({**inherited, **own}.values()),
         epochs=axes.epochs if budget else file.epochs,
+        train_fractions=tuple(part for group in axes.fractions for part in group) or file.train_fractions or (1.0,),
     )
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ferbench.cli.given import given_plugins, given_settings
+from ferbench.errors import StoreOutdated
 
 if TYPE_CHECKING:
     from ferbench.catalog import Catalog
@@ -54,7 +55,7 @@ def listed_datasets(catalog: Catalog) -> list[Dataset]:
 
 @contextmanager
 def reading_store(settings: Settings, *, or_empty: bool = False) -> Iterator[Store]:
-    """The store, opened for reading only.
+    """The store, opened for reading only; one of an older ferbench is brought up to date first.
 
     Parameters
     ----------
@@ -70,7 +71,12 @@ def reading_store(settings: Settings, *, or_empty: bool = False) -> Iterator[Sto
         with tempfile.TemporaryDirectory(prefix="ferbench-") as folder, open_store(f"{folder}/empty.sqlite") as store:
             yield store
         return
-    with open_store(settings.store, read_only=True) as store:
+    try:
+        store = open_store(settings.store, read_only=True)
+    except StoreOutdated:
+        open_store(settings.store).close()
+        store = open_store(settings.store, read_only=True)
+    with store:
         yield store
 
 

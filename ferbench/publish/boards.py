@@ -56,6 +56,10 @@ def _chain(entry: Entry) -> str:
     return ", ".join(entry.auxiliaries)
 
 
+def _share(entry: Entry) -> str:
+    return f"{100 * entry.train_fraction:g} %"
+
+
 def _ends(interval: Interval) -> str:
     kind = "w" if interval.kind == "wilson" else interval.kind
     return f"[{percent(interval.low)}–{percent(interval.high)}] {kind}"
@@ -69,6 +73,7 @@ _COLUMNS = {
         _Column("backbone", lambda e: e.backbone, lambda e: e.backbone),
         _Column("strategy", lambda e: e.strategy, lambda e: e.strategy),
         _Column("with", lambda e: _chain(e) or "–", lambda e: _chain(e) and f"with {_chain(e)}"),
+        _Column("train", _share, lambda e: f"on {_share(e)} of train", "right"),
         _Column("weights", lambda e: e.weights, lambda e: f"weights: {e.weights}"),
         _Column("size", lambda e: f"{e.image_size} px", lambda e: f"{e.image_size} px", "right"),
         _Column("device", lambda e: e.device, lambda e: e.device),
@@ -91,7 +96,7 @@ _COLUMNS = {
 #: Which columns go first where there is no room.
 _LEAVING = (
     *("weights", "time", "images", "device", "with", "size", "seeds", "backbone"),
-    *("F1 %", "UAR %", "strategy", "95 % interval"),
+    *("F1 %", "UAR %", "strategy", "train", "95 % interval"),
 )
 
 
@@ -166,6 +171,7 @@ def _fitted(entries: Sequence[Entry], width: int) -> tuple[list[_Column], list[_
     """The columns that the width carries, and those that go under each entry; a column without content goes away."""
     empty = {
         *(["±"] if all(entry.accuracy.sd is None for entry in entries) else []),
+        *(["train"] if all(entry.train_fraction == 1 for entry in entries) else []),
         *(["with"] if not any(entry.auxiliaries for entry in entries) else []),
     }
     needed = {

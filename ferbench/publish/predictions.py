@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from ferbench.metrics import class_scores, confusion
 from ferbench.publish.layout import PLAIN, Align, Paint, aligned, total_width, wrapped, wrapped_facts
 from ferbench.publish.quantities import percent, whole
@@ -46,18 +48,10 @@ def summary_lines(
     ------
     DatasetError : predictions without labels
     """
-    cell = run.cell
-    title = (
-        f"{run.row} · {cell.backbone} · {cell.strategy} · seed {cell.seed} · {predictions.dataset} {predictions.split}"
-    )
     scores = class_scores(predictions, classes)
     table = confusion(predictions)
     right, total = int(table.diagonal().sum()), int(table.sum())
-    default = dataclasses.asdict(Recipe())
-    own = [(key, value) for key, value in cell.recipe_values() if key not in default or value != default[key]]
-    lines = [paint.bold(line) for line in wrapped(title, width)]
-    first, *rest = [in_words([pair]) for pair in own] or ["the default"]
-    lines += wrapped_facts([f"recipe: {first}", *rest], width, hanging="  ", between=";")
+    lines = _heading(run, predictions, width, paint)
     lines.append(f"{whole(right)} of {whole(total)} right, {percent(right / total)} %")
     rows = [["class", "recall %", "precision %", "F1 %", "support"]]
     for score in scores:
@@ -66,6 +60,30 @@ def summary_lines(
     lines += ["", *_table(rows)]
     lines += ["", "rows: truth, columns: predicted", *_confusion(table.tolist(), classes, width)]
     return lines
+
+
+def unlabelled_lines(
+    run: Run, predictions: Predictions, classes: Sequence[str], *, width: int = 80, paint: Paint = PLAIN
+) -> list[str]:
+    """What is not the general default in the recipe; how often each class is predicted, of samples without labels."""
+    predicted = predictions.probabilities.argmax(axis=1)
+    counts = np.bincount(predicted, minlength=len(classes)).tolist()
+    rows = [["class", "predicted"], *([name, whole(count)] for name, count in zip(classes, counts, strict=True))]
+    lines = _heading(run, predictions, width, paint)
+    lines.append(f"{whole(len(predicted))} samples whose labels are withheld; --csv prints what is sent in")
+    return [*lines, "", *_table(rows)]
+
+
+def _heading(run: Run, predictions: Predictions, width: int, paint: Paint) -> list[str]:
+    cell = run.cell
+    title = (
+        f"{run.row} · {cell.backbone} · {cell.strategy} · seed {cell.seed} · {predictions.dataset} {predictions.split}"
+    )
+    default = dataclasses.asdict(Recipe())
+    own = [(key, value) for key, value in cell.recipe_values() if key not in default or value != default[key]]
+    first, *rest = [in_words([pair]) for pair in own] or ["the default"]
+    lines = [paint.bold(line) for line in wrapped(title, width)]
+    return lines + wrapped_facts([f"recipe: {first}", *rest], width, hanging="  ", between=";")
 
 
 def _confusion(counts: list[list[int]], classes: Sequence[str], width: int) -> list[str]:

@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 
 from ferbench.errors import StoreError
 from ferbench.fingerprints import as_plain
-from ferbench.recipes import RecipeValue
+from ferbench.recipes import Recipe, RecipeValue
 from ferbench.records import Board, Predictions, Run, RunSummary, Score, StageResult
 from ferbench.stages import Stage
 
 T = TypeVar("T")
 
 _Decode = Callable[[Any], Any]
+
+_RECIPE_DEFAULTS: dict[str, RecipeValue] = dataclasses.asdict(Recipe())
 
 
 def to_json(record: object) -> str:
@@ -55,8 +57,11 @@ def strings_from_json(text: str) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=4096)
 def values_from_json(text: str) -> tuple[tuple[str, RecipeValue], ...]:
-    """Recipe values from the JSON object of them; rows repeat them, so the last ones are remembered."""
-    return tuple(json.loads(text).items())
+    """Recipe values from the JSON object of them; rows repeat them, so the last ones are remembered.
+
+    Rows of an older ferbench lack the fields that were added since, and were computed with their defaults.
+    """
+    return tuple((_RECIPE_DEFAULTS | json.loads(text)).items())
 
 
 @functools.cache
@@ -130,7 +135,7 @@ def stage_columns(stage: Stage, result: StageResult, saved_at: float) -> dict[st
         saved_at=saved_at,
         backbone=stage.backbone,
         image_size=recipe.image_size,
-        trainable=recipe.trainable,
+        trainable=recipe.trained,
         precision=recipe.precision,
         batch_size=recipe.batch_size,
         device=result.device,
@@ -169,6 +174,7 @@ def run_columns(run: Run, correct: NDArray[np.bool_] | None) -> dict[str, Any]:
         "train_seconds": summary.train_seconds,
         "notes": to_json(summary.notes),
         "error": summary.error,
+        "train_fraction": summary.train_fraction,
         "final_stage": run.stages[-1] if run.stages else None,
         "correct": None if correct is None else np.packbits(correct).tobytes(),
         "record": to_json(run),

@@ -10,13 +10,18 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection, insert, inspect, select, text, update
 
-from ferbench.errors import StoreError
+from ferbench.errors import StoreError, StoreOutdated
 from ferbench.store.schema import metadata, schema_version
 
 Migration = Callable[[Connection], None]
 
+
+def _add_train_fraction(connection: Connection) -> None:
+    connection.execute(text("ALTER TABLE runs ADD COLUMN train_fraction DOUBLE PRECISION NOT NULL DEFAULT 1"))
+
+
 #: The first raises version 1 to 2, and so on. A new store gets the tables of schema.py at once and runs none.
-MIGRATIONS: tuple[Migration, ...] = ()
+MIGRATIONS: tuple[Migration, ...] = (_add_train_fraction,)
 
 
 def newest_version() -> int:
@@ -48,12 +53,18 @@ def stored_version(connection: Connection, location: str) -> int:
 
 
 def require_newest(connection: Connection, location: str) -> None:
-    """Refuse a store that would have to be migrated first, for one that is only read; raises StoreError."""
+    """Refuse a store that would have to be migrated first, for one that is only read.
+
+    Raises
+    ------
+    StoreOutdated : written by an older ferbench
+    StoreError : empty, newer, or of another program
+    """
     version = stored_version(connection, location)
     if version == 0:
         raise StoreError(f"{location} is empty: `ferbench run` fills it")
     if version < newest_version():
-        raise StoreError(
+        raise StoreOutdated(
             f"{location} has schema {version}, older than this ferbench's {newest_version()}: "
             "open it once for writing with `ferbench run`"
         )

@@ -105,6 +105,7 @@ runs = Table(
     *(Column(f"{metric}{end}", Double) for metric in ("accuracy", "uar", "macro_f1") for end in ("", "_low", "_high")),
     Column("notes", Text, nullable=False),
     Column("error", Text),
+    Column("train_fraction", Double, nullable=False, server_default="1"),
     Column("final_stage", String(64)),
     Column("correct", LargeBinary),
     Column("record", Text, nullable=False),

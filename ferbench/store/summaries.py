@@ -20,7 +20,7 @@ _COLUMNS = (
     *(runs.c.auxiliaries, runs.c.weights, runs.c.image_size, runs.c.device, runs.c.seed, runs.c.images_seen),
     *(runs.c.train_seconds, runs.c.accuracy, runs.c.accuracy_low, runs.c.accuracy_high, runs.c.uar, runs.c.uar_low),
     *(runs.c.uar_high, runs.c.macro_f1, runs.c.macro_f1_low, runs.c.macro_f1_high, runs.c.notes, runs.c.error),
-    runs.c.recipe,
+    *(runs.c.recipe, runs.c.train_fraction),
 )
 
 
@@ -54,7 +54,7 @@ def _correctness(rows: Sequence[Any], known: Mapping[str, Board]) -> dict[int, N
 
 def _summary(row: Sequence[Any], known: Mapping[str, Board], correct: NDArray[np.bool_] | None) -> RunSummary:
     fingerprint, _, entry, status, backbone, strategy, target, auxiliaries, weights, *others = row
-    image_size, device, seed, images_seen, train_seconds, *scores, notes, error, recipe = others
+    image_size, device, seed, images_seen, train_seconds, *scores, notes, error, recipe, fraction = others
     board = known.get(fingerprint)
     accuracy, accuracy_low, accuracy_high, uar, uar_low, uar_high, macro_f1, macro_f1_low, macro_f1_high = scores
     n = 0 if board is None else board.n
@@ -78,5 +78,6 @@ def _summary(row: Sequence[Any], known: Mapping[str, Board], correct: NDArray[np
         codec.strings_from_json(notes),
         error,
         codec.values_from_json(recipe),
+        fraction,
         correct,
     )
