@@ -201,6 +201,8 @@ class Engine:
             notes.append(
                 "random weights" if cell.cell.weights == "random" else "random weights: no pretrained ones found"
             )
+        if chain[-1].recipe.head_fit != "sgd":
+            notes.append(f"head fitted by {chain[-1].recipe.head_fit}")
         for result in results:
             notes.extend(result.notes)
         absent = set.intersection(*(set(result.absent_classes) for result in results))

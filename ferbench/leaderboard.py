@@ -33,7 +33,11 @@ _Name = tuple[str, str, tuple[str, ...], str, float]
 
 @dataclass(frozen=True, slots=True)
 class FailedEntry:
-    """The failed runs of one key: never averaged, never ranked. `error` is the last one's line."""
+    """The failed runs of one key: never averaged, never ranked.
+
+    error : the last one's line
+    difference : in words, the recipe values by which it differs from failures that are otherwise named alike
+    """
 
     row: str
     backbone: str
@@ -42,6 +46,8 @@ class FailedEntry:
     auxiliaries: tuple[str, ...]
     seeds: tuple[int, ...]
     error: str
+    train_fraction: float = 1.0
+    difference: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,19 +256,21 @@ def _failed(runs: Sequence[RunSummary]) -> tuple[FailedEntry, ...]:
     for run in runs:
         if run.status == "failed":
             by_entry[run.entry].append(run)
+    groups = [sorted(group, key=lambda run: (run.seed, run.error or "")) for _, group in sorted(by_entry.items())]
     found = []
-    for entry, unsorted in sorted(by_entry.items()):
-        group = sorted(unsorted, key=lambda run: (run.seed, run.error or ""))
+    for group, difference in zip(groups, _differences([group[-1] for group in groups]), strict=True):
         last = group[-1]
         found.append(
             FailedEntry(
-                row=entry[:10],
+                row=last.entry[:10],
                 backbone=last.backbone,
                 strategy=last.strategy,
                 target=last.target,
                 auxiliaries=last.auxiliaries,
                 seeds=tuple(run.seed for run in group),
                 error=last.error or "no reason was recorded",
+                train_fraction=last.train_fraction,
+                difference=difference,
             )
         )
     return tuple(found)
@@ -327,4 +335,6 @@ def _failed_json(failure: FailedEntry) -> dict[str, Any]:
         "auxiliaries": list(failure.auxiliaries),
         "seeds": list(failure.seeds),
         "error": failure.error,
+        "train_fraction": failure.train_fraction,
+        "difference": failure.difference,
     }

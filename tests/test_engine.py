@@ -14,6 +14,7 @@ from tiny import bar_dataset, matrix, tiny_backbone, tiny_catalog
 
 from ferbench import hookimpl
 from ferbench.errors import RecipeError, UnknownName, UsageError, WeightsError
+from ferbench.leaderboard import leaderboards
 from ferbench.matrix import parse_axis
 from ferbench.plugin_source import Plugin
 from ferbench.records import Run
@@ -321,3 +322,26 @@ def test_one_stage_that_selects_on_the_reported_split_is_enough_to_say_so(bench)
     wanted = dataclasses.replace(matrix("cascade", targets=("small:select",)), axes=(selecting,))
     (run,) = bench.engine.run(bench.engine.prepare(wanted, calibrate=False)).finished
     assert "selected on the reported split" in run.notes
+
+
+def test_rows_say_how_the_head_was_fitted_and_failures_what_they_differ_in(bench) -> None:
+    (svm,) = bench.run("linear-probe", recipe={"head_fit": "svm"}).finished
+    assert "head fitted by svm" in svm.notes and svm.images_seen == 56
+    (sgd,) = bench.run("linear-probe").finished
+    assert not any("head fitted" in note for note in sgd.notes) and sgd.entry != svm.entry
+    for lr, fractions in ((1000.0, (1.0, 0.5)), (999.0, (1.0,))):
+        bench.run("target-only", recipe={"lr": lr, "images_seen": 640}, train_fractions=fractions)
+    (table,) = leaderboards(bench.store.leaderboard_rows())
+    # Otherwise named alike are those of one part of train; the half stands alone among its like.
+    assert sorted((failure.train_fraction, failure.difference) for failure in table.failed) == [
+        *((0.5, ""), (1.0, "lr 1000.0"), (1.0, "lr 999.0")),
+    ]
+
+
+def test_a_backbone_without_weights_has_one_row_whatever_weights_are_asked_for(make_bench) -> None:  # type: ignore[no-untyped-def]
+    bare = dataclasses.replace(tiny_backbone("bare"), weightless=True)
+    bench = make_bench(catalog=tiny_catalog(bare))
+    axes = {"backbones": ("bare",), "recipe": {"head_fit": "svm"}}
+    (run,) = bench.run("linear-probe", weights=("auto", "random", "pretrained"), **axes).finished
+    assert (run.weights.sha256, run.weights.source) == ("none", "none")
+    assert not any("random" in note for note in run.notes) and not any("weights" in w for w in bench.reporter.warnings)

@@ -40,6 +40,10 @@ class Failure(Protocol):
     def seeds(self) -> tuple[int, ...]: ...
     @property
     def error(self) -> str: ...
+    @property
+    def train_fraction(self) -> float: ...
+    @property
+    def difference(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ def _chain(entry: Entry) -> str:
     return ", ".join(entry.auxiliaries)
 
 
-def _share(entry: Entry) -> str:
+def _share(entry: Entry | Failure) -> str:
     return f"{100 * entry.train_fraction:g} %"
 
 
@@ -150,6 +154,8 @@ def failure_lines(failed: Sequence[Failure], *, width: int = 80, paint: Paint = 
     lines = []
     for each in failed:
         what = [each.backbone, each.strategy, *([f"with {', '.join(each.auxiliaries)}"] if each.auxiliaries else [])]
+        what += [f"on {_share(each)} of train"] if each.train_fraction < 1 else []
+        what += [each.difference] if each.difference else []
         seeds = f"seed{'' if len(each.seeds) == 1 else 's'} {', '.join(map(str, each.seeds))}"
         text = f"failed  {each.row}  {' · '.join([*what, seeds])}: {each.error}"
         lines += [paint.bad(line) for line in wrapped(text, width, hanging=_INDENT)]

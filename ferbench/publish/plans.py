@@ -9,9 +9,9 @@ from ferbench.costs import PlanCost
 from ferbench.fingerprints import as_plain
 from ferbench.publish.layout import aligned, wrapped
 from ferbench.publish.quantities import counted, duration, joined, size, whole
-from ferbench.stages import Stage
+from ferbench.stages import Stage, TrainingPart
 
-_TRAINABLE = {"all": "all layers", "head": "head only"}
+_TRAINED = {"all": "all layers", "head": "head only", "svm": "head by svm"}
 
 #: What `plan --json` prints, in this order. Scripts rely on it: fields may be added, never changed.
 JSON_FIELDS = (
@@ -58,11 +58,15 @@ def stage_label(stage: Stage, *, seed: bool = True) -> str:
     """A stage in words that do not depend on the strategy that asked for it."""
     parts = [
         stage.backbone,
-        joined([part.dataset for part in stage.parts]),
-        _TRAINABLE.get(stage.recipe.trainable, stage.recipe.trainable),
+        joined([_part(part) for part in stage.parts]),
+        _TRAINED.get(stage.recipe.trained, stage.recipe.trained),
         f"{stage.recipe.image_size} px",
     ]
     return " · ".join([*parts, f"seed {stage.seed}"] if seed else parts)
+
+
+def _part(part: TrainingPart) -> str:
+    return part.dataset if part.fraction == 1 else f"{100 * part.fraction:g} % of {part.dataset}"
 
 
 def estimate(work: WorkLeft) -> str:
