@@ -134,7 +134,7 @@ def test_layouts_as_torchvision_reads_them(tmp_path: Path, monkeypatch: pytest.M
             read = [
                 (image.tobytes(), label)
                 for samples in (csv_samples(split, file) for split in own)
-                for image, label in zip(samples.images, samples.labels, strict=True)  # type: ignore[arg-type]
+                for image, label in zip(samples.images, samples.labels, strict=True)
             ]
             assert read == [(np.asarray(image).tobytes(), label) for image, label in theirs]
 
@@ -162,7 +162,7 @@ def test_an_entry_of_a_zip_is_read_as_the_file(tmp_path: Path) -> None:
         packed.writestr("fer2013/fer2013.csv", content)
     with zipfile.ZipFile(tmp_path / "fer2013.zip") as packed:
         samples = csv_samples("Training", CsvFile("fer2013.zip", lambda: packed.open("fer2013/fer2013.csv")))
-    assert (samples.images == FACES.reshape(-1, 48, 48, 1)).all()  # type: ignore[attr-defined]
+    assert (samples.images == FACES.reshape(-1, 48, 48, 1)).all()
 
 
 def test_a_file_on_the_disk_is_read_alike_in_any_order_and_after_a_change(tmp_path: Path) -> None:
@@ -177,8 +177,8 @@ def test_a_file_on_the_disk_is_read_alike_in_any_order_and_after_a_change(tmp_pa
     for split in ("Training", "PrivateTest", "PublicTest", "Training"):
         samples, expected = csv_samples(split, file), csv_samples(split, fresh)
         assert (samples.ids, samples.warnings) == (expected.ids, expected.warnings)
-        assert (samples.images == expected.images).all()  # type: ignore[attr-defined]
-        assert (samples.labels == expected.labels).all()  # type: ignore[union-attr]
+        assert (samples.images == expected.images).all()
+        assert (samples.labels == expected.labels).all()
     path.write_text("\n".join([lines[0], "", *lines[1:]]) + "\n")
     assert "row 10: Usage 'Trainin' is none of" in fault(file, "PublicTest")
     path.write_text("\n".join(lines[:3]) + "\n")
@@ -195,14 +195,14 @@ class Dripping(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: memoryview) -> int:
         return self._rest.readinto(buffer[:1000])
 
 
 def test_streams_need_not_seek_nor_give_much_at_once() -> None:
     content = ("\n".join([HEADERS["fer2013.csv"], *PLAIN]) + "\n").encode()
-    samples = csv_samples("Training", CsvFile("x", lambda: Dripping(content)))  # type: ignore[arg-type, return-value]
-    assert (samples.images == FACES.reshape(-1, 48, 48, 1)).all()  # type: ignore[attr-defined]
+    samples = csv_samples("Training", CsvFile("x", lambda: Dripping(content)))
+    assert (samples.images == FACES.reshape(-1, 48, 48, 1)).all()
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_other_blanks_and_zeros_change_nothing() -> None:
     rows[3] = rows[3].replace(f" {FACES[3, 7]} ", f" 000{FACES[3, 7]} ")
     rows[4] = " " + rows[4].replace(",", " , ")
     samples = csv_samples("Training", as_file(HEADERS["fer2013.csv"], *rows))
-    assert (samples.images == FACES.reshape(-1, 48, 48, 1)).all()  # type: ignore[attr-defined]
+    assert (samples.images == FACES.reshape(-1, 48, 48, 1)).all()
 
 
 def test_a_blank_line_is_no_row_but_counts_for_an_editor() -> None:
@@ -383,7 +383,7 @@ class Endless(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: memoryview) -> int:
         part = self._start[: len(buffer)] or b"1 " * (len(buffer) // 2)
         self._start = self._start[len(part) :]
         buffer[: len(part)] = part
@@ -395,7 +395,7 @@ class Endless(io.RawIOBase):
 @pytest.mark.parametrize("start", ["", "emotion,pixels,Usage\n", "emotion,pixels,Usage\n" + PLAIN[0] + "\n0,"])
 def test_a_line_without_end_is_refused(start: str) -> None:
     stream = Endless(start.encode())
-    line = fault(CsvFile("fer2013.csv", lambda: stream))  # type: ignore[arg-type, return-value]
+    line = fault(CsvFile("fer2013.csv", lambda: stream))
     assert f"row {start.count(chr(10)) + 1}: " in line
     assert ("does not end after 65536 bytes" if start else "is not the header") in line
 

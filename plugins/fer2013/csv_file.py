@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from ferbench import Samples
 from ferbench.errors import DatasetError, one_line
@@ -118,7 +118,7 @@ def _identity(file: CsvFile, lines: io.BufferedReader) -> tuple[str | int, ...]:
 @contextmanager
 def _reading(file: CsvFile) -> Iterator[io.BufferedReader]:
     try:
-        with file.open() as stream, io.BufferedReader(cast(io.RawIOBase, stream), _BUFFER_BYTES) as lines:
+        with file.open() as stream, io.BufferedReader(cast(Any, stream), _BUFFER_BYTES) as lines:
             yield lines
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise DatasetError(f"{file.name} is damaged inside its zip ({one_line(error)}): get the zip again") from error

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ferbench import Samples
 from ferbench.data.folders import by_class, is_image, passed_over
 from ferbench.data.trees import TreeFile
-from ferbench.errors import DatasetError
+from ferbench.errors import SplitMissing
 from ferbench_plugins.fer2013.published import (
     CLASSES,
     SPLITS,
@@ -115,7 +115,7 @@ def tree_samples(split: str, tree: FaceTree, place: str) -> Samples:
     samples, warnings = _samples(split, tree)
     if not samples:
         passed = f" ({'; '.join(warnings)})" if tree.named and warnings else ""
-        raise DatasetError(f"{missing_split(split, place, numbers(tree)).line}{passed}")
+        raise SplitMissing(f"{missing_split(split, place, numbers(tree)).line}{passed}")
     if tree.others:
         warnings.append(passed_over(tree.others, "not images by their names"))
     if tree.unclassed:
