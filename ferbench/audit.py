@@ -172,10 +172,10 @@ _Labelled = tuple[Place, str | None]
 
 def _same_pictures(splits: Mapping[str, StoredSplit]) -> Iterator[list[_Labelled]]:
     """The samples of each picture that is there more than once, split by split, by id within each."""
-    found: dict[bytes, list[_Labelled]] = {}
+    found: dict[str, list[_Labelled]] = {}
     for split, stored in splits.items():
         labels: Sequence[str | None] = stored.class_names or [None] * len(stored.ids)
-        rows = zip(stored.ids, labels, stored.pixel_digests(), strict=True)
+        rows = zip(stored.ids, labels, stored.pictures, strict=True)
         for identifier, label, digest in sorted(rows, key=lambda row: row[0]):
             found.setdefault(digest, []).append((Place(split, identifier), label))
     return (same for same in found.values() if len(same) > 1)

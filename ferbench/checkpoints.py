@@ -43,7 +43,8 @@ class Checkpoints:
             handle, name = tempfile.mkstemp(prefix="new-", dir=self.folder)
         except OSError as error:
             raise CheckpointError(
-                f"checkpoint folder {self.folder} cannot be written: {error.strerror or error}"
+                f"checkpoint folder {self.folder} cannot be written: {error.strerror or error}; "
+                "free room or name another folder with FERBENCH_CACHE"
             ) from error
         temporary = Path(name)
         try:

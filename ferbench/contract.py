@@ -161,13 +161,11 @@ def _dataset(dataset: Dataset) -> Iterator[str]:
             yield f"counts of {split!r} name class {strangers[0]!r}, which is not one of {', '.join(dataset.classes)}"
     if dataset.default_for not in (None, "auxiliary", "target"):
         yield f"default_for={dataset.default_for!r} is neither 'auxiliary' nor 'target' nor None"
-    if dataset.identity is not None:
-        yield from _callables(dataset, "identity")
-        # Else a dataset of files could keep its name in the fingerprint while its files change.
-        if not dataset.embedded:
-            yield "identity is for embedded datasets; others are identified by their content"
-    if dataset.files is not None:
-        yield from _callables(dataset, "files")
+    optional = ("identity", "files", "roles_at")
+    yield from _callables(dataset, *(field for field in optional if getattr(dataset, field) is not None))
+    # Else a dataset of files could keep its name in the fingerprint while its files change.
+    if dataset.identity is not None and not dataset.embedded:
+        yield "identity is for embedded datasets; others are identified by their content"
     yield from recipe_faults(dataset.recipe)
 
 

@@ -13,7 +13,7 @@ from ferbench.records import Entry, Interval
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One entry of a curve; `accuracy` as the board has it."""
+    """One entry of a curve: `accuracy` as the board has it, `train_fraction` 0 where none of the target is used."""
 
     train_fraction: float
     row: str
@@ -24,6 +24,8 @@ class Point:
 @dataclass(frozen=True, slots=True)
 class Curve:
     """Accuracy over the part of the target's train samples, by rising part.
+
+    Points may share a part: rows that differ in nothing that is told, such as before and after the data changed.
 
     difference : in words, the recipe values by which it differs from curves that are otherwise named alike
     """

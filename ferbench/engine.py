@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -188,6 +188,7 @@ class Engine:
             stages=cell.stages,
             images_seen=cell.images_seen,
             target_images_seen=cell.target_images_seen,
+            train_fraction=cell.train_fraction,
             finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         )
 
@@ -203,6 +204,9 @@ class Engine:
             )
         if chain[-1].recipe.head_fit != "sgd":
             notes.append(f"head fitted by {chain[-1].recipe.head_fit}")
+            if len(chain) > 1 and self._catalog.backbone(cell.cell.backbone).weightless:
+                notes.append("stages before the last leave no trace: nothing but the head is fitted, and it anew")
+        notes.extend(self._copies(cell, chain))
         for result in results:
             notes.extend(result.notes)
         absent = set.intersection(*(set(result.absent_classes) for result in results))
@@ -214,6 +218,15 @@ class Engine:
             if set(chosen_on) & set(cell.board.split.split("+")):
                 notes.append("selected on the reported split")
         return tuple(dict.fromkeys(notes))
+
+    def _copies(self, cell: CellPlan, chain: list[Stage]) -> Iterator[str]:
+        """What of the report split is trained on, picture by picture."""
+        labels = cell.cell.recipe.label_set
+        report = self._roles.report(cell.cell.target, labels).pictures
+        for part in dict.fromkeys(part for stage in chain for part in stage.parts):
+            trained = set(self._roles.train(part.dataset, labels, part.fraction).pictures)
+            if count := sum(picture in trained for picture in report):
+                yield f"{count} of {len(report)} reported pictures are in the train part of {part.dataset} too"
 
 
 class _Watch(StageWatch):

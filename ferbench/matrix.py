@@ -164,7 +164,9 @@ def _cells(
     specs = components.strategy(strategy).stages(target, chain, recipe)
     too_far = [change.stage for change in stage_changes if change.stage > len(specs)]
     if too_far:
-        raise RecipeError(f"stage{too_far[0]} is set, but {strategy} has {len(specs)} stage(s) here")
+        raise RecipeError(
+            f"stage{too_far[0]} is set, but {strategy} has {len(specs)} stage(s) here: set one that it has"
+        )
     used = {name for spec in specs for name in spec.datasets}
     auxiliaries = tuple(name for name in chain if name in used)
     own = fraction if target in used else 1.0

@@ -80,6 +80,11 @@ def _below(first: MatrixFile, block: MatrixFile) -> MatrixFile:
         for field in fields(block)
         if field.name not in ("axes", *_FOR_ALL) and (value := getattr(block, field.name)) is not None
     }
+    # A block's own kind of budget takes the place of the other kind.
+    if block.epochs is not None:
+        own.add(("images_seen", None))
+    elif ("images_seen", None) in own:
+        named["epochs"] = None
     inherited = (axis for axis in first.axes if (axis.key, axis.stage) not in own)
     return replace(first, **named, axes=(*inherited, *block.axes))
 

@@ -30,6 +30,7 @@ class CellPlan:
     entry : what must agree for runs to be put together over seeds, hashed; see Run
     key : the entry and the seed, hashed: one run
     images_seen, target_images_seen : of the whole chain as if it stood alone
+    train_fraction : the part of the target's train samples that the chain trains on, 0 where it trains on none
     """
 
     cell: Cell
@@ -40,6 +41,7 @@ class CellPlan:
     key: str
     images_seen: int
     target_images_seen: int
+    train_fraction: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -209,6 +211,9 @@ def _cell_plan(cell: Cell, chain: list[Stage], backbone: Backbone, inputs: PlanI
         key=fingerprint([entry, cell.seed]),
         images_seen=sum(stage.recipe.images_seen for stage in chain),
         target_images_seen=sum(_target_images(stage, cell.target) for stage in chain),
+        train_fraction=max(
+            (part.share for stage in chain for part in stage.parts if part.dataset == cell.target), default=0.0
+        ),
     )
 
 

@@ -30,6 +30,10 @@ from ferbench.worker import Evaluation, StageTask, Workbench, evaluated
 _CALIBRATED_FROM_STEPS = 20
 
 
+#: Of the part of train that was asked for; what is further off is told before it is trained on.
+_FAR_OFF = 0.1
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A plan with what is left to do.
@@ -107,6 +111,8 @@ class Preparation:
             check_target(parse_reference(target, self._catalog.dataset))
         for name in dict.fromkeys(name for chain in matrix.auxiliaries for name in chain):
             check_auxiliary(parse_reference(name, self._catalog.dataset))
+            for target in matrix.targets:
+                self._check_apart(target, name)
         if matrix.epochs is None:
             return unrolled(matrix, self._catalog)
         cells: dict[Cell, None] = {}
@@ -117,6 +123,17 @@ class Preparation:
                 sized = unrolled(own, self._catalog, budget)
                 cells.update((cell, None) for cell in sized if cell.recipe.label_set == labels)
         return tuple(cells)
+
+    def _check_apart(self, target: str, auxiliary: str) -> None:
+        """Raise UsageError where two names are one place, as `folder:faces` and `folder:./faces` are."""
+        one, other = (parse_reference(name, self._catalog.dataset).dataset for name in (target, auxiliary))
+        family, colon, _ = one.name.partition(":")
+        if not colon or not other.name.startswith(family + colon) or one.name == other.name:
+            return
+        if self._roles.root(one).resolve() == self._roles.root(other).resolve():
+            raise UsageError(
+                f"{one.name} is the target and, as {other.name}, an auxiliary at once: name another dataset"
+            )
 
     def _images(self, matrix: Matrix, labels: str, epochs: float) -> int:
         """Epochs as images: passes over the target and all named auxiliaries, one budget for every cell."""
@@ -170,7 +187,16 @@ class Preparation:
         samples = self._roles.train(reference, labels, fraction)
         for line in samples.warnings:
             self._warn(f"{samples.dataset}: {line}")
-        return TrainingPart(reference, samples.splits, samples.content, samples.count, samples.synthetic, fraction)
+        part = TrainingPart(
+            *(reference, samples.splits, samples.content, samples.count, samples.synthetic, fraction, samples.whole)
+        )
+        if abs(part.share - fraction) > _FAR_OFF * fraction:
+            self._warn(
+                f"{samples.dataset}: {100 * fraction:g} % of its train samples were asked for, whole films or people "
+                f"and at least one sample of every class give {100 * part.share:.3g} % ({part.count} of {part.whole}); "
+                "rows show what is there, and parts that come out equal are one row"
+            )
+        return part
 
     def _board(self, target: str, labels: str) -> Board:
         samples = self._roles.report(target, labels)

@@ -121,6 +121,7 @@ class Run:
     images_seen, target_images_seen : of the whole chain, and those of the target among them
     train_seconds : the chain's stages as if it stood alone, shared or not
     spent_seconds : what this run really cost, shared stages counted for the first cell only
+    train_fraction : the part of the target's train samples that the chain trains on, 0 where it trains on none
     """
 
     key: str
@@ -141,6 +142,7 @@ class Run:
     error: str | None = None
     notes: tuple[str, ...] = ()
     finished_at: str = ""
+    train_fraction: float = 1.0
 
     @property
     def row(self) -> str:
@@ -156,7 +158,7 @@ class RunSummary:
     image_size : side in pixels in the last stage, which is what was reported on
     accuracy, uar, macro_f1 : None for a failed run
     recipe : every value of the cell's recipe and stage changes (`Cell.recipe_values`)
-    train_fraction : the part of the target's train samples that was trained on
+    train_fraction : the part of the target's train samples that was trained on, 0 for none
     correct : bool [n], which samples of the board were answered right, in the board's order; None for a failed run
     """
 
@@ -208,7 +210,7 @@ class RunSummary:
             notes=run.notes,
             error=run.error,
             recipe=recipe,
-            train_fraction=run.cell.train_fraction,
+            train_fraction=run.train_fraction,
             correct=correct,
         )
 

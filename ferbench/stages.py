@@ -60,7 +60,8 @@ class TrainingPart:
 
     dataset : the reference as a cell has it
     content : hash of pixels, expressions and groups
-    fraction : the part of the dataset's train samples that these are
+    fraction : the part of the dataset's train samples that was asked for
+    whole : how many there are of them, of which `count` are taken; groups are not divided
     """
 
     dataset: str
@@ -69,6 +70,12 @@ class TrainingPart:
     count: int
     synthetic: bool = False
     fraction: float = 1.0
+    whole: int = 0
+
+    @property
+    def share(self) -> float:
+        """The part that is really taken."""
+        return self.count / self.whole if self.whole else self.fraction
 
 
 @dataclass(frozen=True, slots=True)

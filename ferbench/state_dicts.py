@@ -30,7 +30,7 @@ def file_sha256(path: Path) -> str:
         status = path.stat()
         return _file_sha256(path.absolute(), status.st_size, status.st_mtime_ns)
     except OSError as error:
-        raise WeightsError(f"weights file {path} cannot be read: {error.strerror or error}") from error
+        raise WeightsError(f"weights file {path} cannot be read: {error.strerror or error}; name another") from error
 
 
 @lru_cache(maxsize=256)
@@ -69,7 +69,7 @@ def _is_safetensors(path: Path) -> bool:
         with path.open("rb") as stream:
             start = stream.read(9)
     except OSError as error:
-        raise WeightsError(f"weights file {path} cannot be read: {error.strerror or error}") from error
+        raise WeightsError(f"weights file {path} cannot be read: {error.strerror or error}; name another") from error
     return start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 1 << 30
 
 
@@ -80,7 +80,7 @@ def _read_safetensors(path: Path) -> object:
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(f"{path} is broken as a safetensors file: {one_line(error)}") from error
+        raise WeightsError(f"{path} is broken as a safetensors file: {one_line(error)}; fetch it anew") from error
 
 
 def _read_torch(path: Path) -> object:
@@ -102,7 +102,7 @@ def _read_torch(path: Path) -> object:
         ) from error
     except Exception as error:  # torch.load has no list of what it raises on a broken file
         raise WeightsError(
-            f"{path} is neither safetensors nor a state dict saved by torch, or it is broken ({type(error).__name__}); "
+            f"{path} is neither safetensors nor a state dict saved by torch, or it is broken; "
             "fetch it anew, or save its tensors with safetensors.torch.save_file and give that file"
         ) from error
 

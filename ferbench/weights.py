@@ -72,8 +72,14 @@ def load_initial_weights(backbone: Backbone, module: nn.Module, weights: Initial
     import torch
 
     # Loaders may build a second network; the caller's random numbers are not theirs to draw.
-    with torch.random.fork_rng(devices=[]):
-        backbone.load_weights(module, WeightsFile(path, weights.sha256, weights.source))
+    try:
+        with torch.random.fork_rng(devices=[]):
+            backbone.load_weights(module, WeightsFile(path, weights.sha256, weights.source))
+    except WeightsError as error:
+        if path.name in str(error):
+            raise
+        # A plugin need not name the file, and a command may have several.
+        raise WeightsError(f"weights file {path}: {error}") from error
 
 
 def check_fit(backbone: Backbone, weights: InitialWeights, num_classes: int, image_size: int) -> None:

@@ -31,6 +31,7 @@ def split(samples: Sequence[Sample], *, grouped: bool = False) -> StoredSplit:
         ids=ids,
         groups=groups if grouped else None,
         digests=tuple(f"{number:064}" for number in range(len(ids))),
+        pictures=tuple(f"{image.shape} {image.tobytes().hex()}" for image in images),
         warnings=(),
     )
 

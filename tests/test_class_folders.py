@@ -16,7 +16,7 @@ from PIL import Image
 
 from ferbench.components import Dataset
 from ferbench.data.roles import RoleReader
-from ferbench.errors import DatasetError, FerbenchError, UnknownName
+from ferbench.errors import DatasetError, FerbenchError, UnknownName, UsageError
 from ferbench.expressions import BASIC8
 from ferbench.references import parse_reference
 from ferbench_plugins import class_folders
@@ -371,3 +371,10 @@ def test_any_tree_is_a_dataset_or_one_line(paths: list[str]) -> None:
             samples = dataset.load(split, Path(place))
             assert samples.labels is not None
             assert len(samples.ids) == len(set(samples.ids)) == len(samples.labels) == len(samples.images) > 0
+
+
+def test_one_folder_under_two_names_is_not_two_datasets(bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    tree(tmp_path / "faces", *(f"{name}/{number}.png" for name in ("happy", "sad") for number in range(20)))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"folder:faces is the target and, as folder:\./faces, an auxiliary at once"):
+        bench.run("cascade", targets=("folder:faces:hold-out",), auxiliaries=(("folder:./faces",),))

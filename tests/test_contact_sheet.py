@@ -27,6 +27,7 @@ def split(images: list[np.ndarray], labels: list[str] | None, digests: list[str]
         ids=names,
         groups=None,
         digests=names if digests is None else tuple(digests),
+        pictures=names,
         warnings=(),
     )
 

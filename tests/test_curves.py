@@ -86,12 +86,50 @@ def test_curves_stand_in_columns_of_parts() -> None:
     assert lines[8:] == wrapped(CURVES_LEGEND, 80)
 
 
+TWICE = (
+    *ENTRIES,
+    entry("g", "target-only", 1.0, 0.4111),
+    entry("h", "source-only", 0.0, 0.3, None),
+    entry("i", "cascade", 0.0984, 0.41, device="NVIDIA X"),
+    entry("j", "target-only", 0.09836, 0.27),
+)
+
+
+def test_figures_of_one_part_stand_together_and_devices_are_told() -> None:
+    lines = curve_lines(BOARD, curves(TWICE), width=100)
+    assert lines[1].split() == ["strategy", "0", "%", "9.84", "%", "10", "%", "50", "%", "100", "%"]
+    start = next(n for n, line in enumerate(lines) if line.startswith("target-only"))
+    assert lines[start].split() == [
+        *["target-only", "27.0", "±", "1.0", "25.0", "±", "1.0"],
+        *["46.0", "±", "1.0", "/", "41.1", "±", "1.0"],
+    ]
+    assert " ".join(lines[start + 1].split()) == "cpu · lr 0.01 · 3 seeds · 100 %: rows d / g"
+    # 0 % is a column, and a part that agrees to three digits is no column of its own.
+    column = lines[1].index("0 %")
+    (source,) = [line for line in lines if line.startswith("source-only")]
+    assert source[: column + 3].split() == ["source-only", "30.0"] and not source[column + 3 :].strip()
+    (other,) = [line for line in lines if "NVIDIA X" in line]
+    assert lines[lines.index(other) - 1].split() == ["cascade", "41.0", "±", "1.0"]
+    # Where all are of one device, none is named.
+    assert not any("cpu" in line for line in curve_lines(BOARD, curves(ENTRIES), width=100))
+
+
+def test_parts_that_agree_to_three_digits_share_a_cell() -> None:
+    near = (entry("a", "target-only", 0.09841, 0.2), entry("b", "target-only", 0.09838, 0.3))
+    (found,) = curves(near)
+    assert len(found.points) == 2
+    lines = curve_lines(BOARD, [found], width=80)
+    assert lines[1].split() == ["strategy", "9.84", "%"]
+    assert lines[2].split() == ["target-only", "30.0", "±", "1.0", "/", "20.0", "±", "1.0"]
+    assert lines[3].split() == "3 seeds · 9.84 %: rows b / a".split()
+
+
 @pytest.mark.parametrize("width", [40, 50, 80, 200])
 def test_nothing_is_cut_off_at_any_width(width: int) -> None:
-    lines = curve_lines(BOARD, curves(ENTRIES), width=width)
+    lines = curve_lines(BOARD, curves(TWICE), width=width)
     assert all(len(line) <= width for line in lines)
     text = " ".join(" ".join(lines).split())
-    assert all(f"{100 * each.accuracy.mean:.1f}" in text for each in ENTRIES)
+    assert all(f"{100 * each.accuracy.mean:.1f}" in text for each in TWICE)
 
 
 def test_a_matrix_over_parts_of_train_is_a_curve_from_the_store(bench: Bench) -> None:

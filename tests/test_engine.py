@@ -334,8 +334,35 @@ def test_rows_say_how_the_head_was_fitted_and_failures_what_they_differ_in(bench
     (table,) = leaderboards(bench.store.leaderboard_rows())
     # Otherwise named alike are those of one part of train; the half stands alone among its like.
     assert sorted((failure.train_fraction, failure.difference) for failure in table.failed) == [
-        *((0.5, ""), (1.0, "lr 1000.0"), (1.0, "lr 999.0")),
+        # Whole films: 27 of 56.
+        *((27 / 56, ""), (1.0, "lr 1000.0"), (1.0, "lr 999.0")),
     ]
+
+
+def test_rows_show_the_part_of_train_that_is_there(bench) -> None:
+    outcome = bench.run("target-only source-only", train_fractions=(0.1, 0.02))
+    # Whole films: both parts are one film, and equal work is one row, under what it really is.
+    assert sorted((run.cell.strategy, run.train_fraction) for run in outcome.finished) == [
+        *(("source-only", 0.0), ("target-only", 9 / 56)),
+    ]
+    (told, _) = [line for line in bench.reporter.warnings if "were asked for" in line]
+    assert "small: 10 % of its train samples were asked for" in told and "give 16.1 % (9 of 56)" in told
+
+
+def test_reported_pictures_that_are_trained_on_are_said(make_bench) -> None:  # type: ignore[no-untyped-def]
+    small, other = bar_dataset("small", 2), bar_dataset("copies", 3)
+    load = other.load
+
+    def with_copies(split, root):  # type: ignore[no-untyped-def]
+        """Three pictures of what is reported on among those that are passed through, under other labels."""
+        samples, reported = load(split, root), small.load("te", root)
+        samples.images[:3] = reported.images[:3]
+        return samples
+
+    bench = make_bench(catalog=tiny_catalog(dataclasses.replace(other, load=with_copies)))
+    cascade, alone = bench.run("cascade target-only", auxiliaries=(("copies",),)).finished
+    assert "3 of 35 reported pictures are in the train part of copies too" in cascade.notes
+    assert not any("reported pictures" in note for note in alone.notes)
 
 
 def test_a_backbone_without_weights_has_one_row_whatever_weights_are_asked_for(make_bench) -> None:  # type: ignore[no-untyped-def]

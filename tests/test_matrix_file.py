@@ -114,6 +114,15 @@ def test_a_block_takes_what_it_does_not_name_from_above(tmp_path: Path) -> None:
     assert first.also == second.also == ()
 
 
+def test_a_blocks_kind_of_budget_takes_the_place_of_the_other(tmp_path: Path) -> None:
+    file = read_matrix(written(tmp_path, "recipe.images_seen = 640\n[[also]]\nepochs = 2\n[[also]]\nseeds = [1]"))
+    assert [(block.epochs, [axis.key for axis in block.axes]) for block in file.also] == [
+        *((2.0, []), (None, ["images_seen"])),
+    ]
+    (block,) = read_matrix(written(tmp_path, "epochs = 2\n[[also]]\nrecipe.images_seen = 640")).also
+    assert block.epochs is None and [axis.key for axis in block.axes] == ["images_seen"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

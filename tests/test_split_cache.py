@@ -94,7 +94,8 @@ def test_grey_and_coloured_pictures_of_one_size_come_together(tmp_path: Path) ->
     Image.fromarray(made["sad_0"]).save(tmp_path / "alone" / "sad_0.png")
     again = SplitCache(tmp_path / "cache").split(folder_dataset([]), tmp_path / "alone", "all")
     assert list(alone) == ["sad_0"] and again.digests == (stored.digests[1],)
-    assert again.pixel_digests() == [stored.pixel_digests()[1]]
+    assert again.pictures == (stored.pictures[1],)
+    assert again.pictures[0] == hashlib.sha256(b"(6, 6, 1)/" + made["sad_0"].tobytes()).hexdigest()
 
 
 def test_large_pictures_are_kept_smaller_and_named_by_what_they_were(tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ def test_large_pictures_are_kept_smaller_and_named_by_what_they_were(tmp_path: P
         stored = SplitCache(tmp_path / "cache").split(folder_dataset([]), tmp_path / "data", "all")
         assert stored.shapes.tolist() == [[LARGEST_SIDE, LARGEST_SIDE // 2, 1], [8, 8, 1]]
         assert stored.warnings == ("1 picture of all, kept with 512 pixels on the longer side",)
-        head = f"{(LARGEST_SIDE * 2, LARGEST_SIDE, 1)}/happy//".encode()
+        head = f"{(LARGEST_SIDE * 2, LARGEST_SIDE, 1)}/happy//kept at 512/".encode()
         assert stored.digests[0] == hashlib.sha256(head + made["happy_0"].tobytes()).hexdigest()
 
 

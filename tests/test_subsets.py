@@ -32,6 +32,7 @@ def stored(groups: list[str] | None, names: list[str], seed: int = 0) -> StoredS
         ids=tuple(map(str, range(len(names)))),
         groups=None if groups is None else tuple(groups),
         digests=digests,
+        pictures=digests,
         warnings=(),
     )
 

@@ -77,6 +77,9 @@ def _read(dataset: Dataset, split: str, stored: StoredSplit) -> SplitCheck:
         # A reader may warn of the same difference and say more about it.
         fault = next((line for line in warnings if line.startswith(fault)), fault)
         warnings = tuple(line for line in warnings if line != fault)
+    there = [name for name, count in counts.items() if count]
+    if "train" in _roles(dataset, split) and len(there) == 1:
+        warnings += (f"{split} holds one class alone ({there[0]}), nothing to tell apart: add pictures of another",)
     return SplitCheck(
         split=split,
         roles=_roles(dataset, split),

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from ferbench.components import ROLES, Dataset, Role
 from ferbench.data.split_cache import SplitCache, StoredSplit
 from ferbench.data.subsets import held_out, nested_part
-from ferbench.errors import DatasetError, DatasetMissing, UsageError
+from ferbench.errors import DatasetError, DatasetMissing, SplitMissing, UsageError
 from ferbench.expressions import alignment, label_set
 from ferbench.references import HOLD_OUT, DatasetReference, parse_reference
 
@@ -37,6 +37,8 @@ class LabelledImages:
     images : uint8 [n, H, W, C], or a list of uint8 [H, W, C] where sizes differ
     labels : int64 [n], or None where withheld
     content : hash of pixels, expressions and groups
+    pictures : hash of each sample's pixels alone
+    whole : samples there would be without a fraction
     excluded : samples outside the label set, left out
     """
 
@@ -47,6 +49,8 @@ class LabelledImages:
     ids: tuple[str, ...]
     groups: tuple[str, ...] | None
     content: str
+    pictures: tuple[str, ...]
+    whole: int
     excluded: int
     synthetic: bool
     warnings: tuple[str, ...]
@@ -126,7 +130,15 @@ class RoleReader:
         root = self.root(dataset)
         if root not in self._roles_at:
             self._roles_at[root] = dataset.roles_at(root)
-        return DatasetReference(dataclasses.replace(dataset, roles=self._roles_at[root]), reference.splits)
+        there = self._roles_at[root]
+        for split in reference.splits:
+            # `train+select` must not quietly be train alone.
+            if split in dataset.roles and split not in there:
+                own = dataset.roles[cast("Role", split)]
+                raise SplitMissing(
+                    f"the copy of {dataset.name} at {root} has no {own}, which plays {split}: {dataset.steps}"
+                )
+        return DatasetReference(dataclasses.replace(dataset, roles=there), reference.splits)
 
     def _labelled(self, reference: DatasetReference, role: Role | None, labels: str, fraction: float) -> LabelledImages:
         dataset = reference.dataset
@@ -153,10 +165,11 @@ class RoleReader:
         withheld = any(label == -2 for *_, label in rows)
         grouped = all(choice.stored.groups is not None for choice in chosen)
         splits = "+".join(choice.split for choice in chosen)
+        whole = len(rows)
         if fraction < 1:
             groups = [(chosen[part].stored.groups or ())[index] for _, _, part, index, _ in rows] if grouped else None
             rows = [rows[i] for i in nested_part([label for *_, label in rows], groups, fraction)]
-            splits += f" ({100 * fraction:g} %)"
+            splits += f" ({100 * len(rows) / whole:.3g} %)"
         return LabelledImages(
             dataset=dataset.name,
             splits=splits,
@@ -167,9 +180,11 @@ class RoleReader:
             if grouped
             else None,
             content=hashlib.sha256("\n".join(row[0] for row in rows).encode()).hexdigest(),
+            pictures=tuple(chosen[part].stored.pictures[index] for _, _, part, index, _ in rows),
+            whole=whole,
             excluded=excluded,
             synthetic=dataset.embedded,
-            warnings=tuple(line for choice in chosen for line in choice.stored.warnings),
+            warnings=(*(line for choice in chosen for line in choice.stored.warnings), *_on_roles(dataset, role)),
         )
 
     def _chosen(self, reference: DatasetReference, role: Role) -> list[_Chosen]:
@@ -201,7 +216,7 @@ class RoleReader:
         if role not in dataset.roles and (role == "report" or "train" not in dataset.roles):
             others = [split for split in dataset.splits if split not in dataset.roles.values()]
             named = f"name one, as in {dataset.name}:{others[-1]}" if others and role == "report" else ""
-            if role == "report" and "train" in dataset.roles and not named:
+            if role == "report" and "train" in dataset.roles and (dataset.roles_at or not named):
                 named = f"write {dataset.name}:{HOLD_OUT} to report on a fifth of it that is held out of train"
             raise DatasetError(f"dataset {dataset.name!r} has no {role} split: {named or 'take another dataset'}")
         if "select" in dataset.roles or role == "report":
@@ -219,6 +234,13 @@ class RoleReader:
         if "select" in dataset.roles:
             return rest if role == "train" else self._whole(dataset, dataset.roles["select"])
         return _parted(rest, FOR_SELECT, _HELD)[role == "train"]
+
+
+def _on_roles(dataset: Dataset, role: Role | None) -> tuple[str, ...]:
+    """What is said of a copy that lacks the split to select on which others have."""
+    if role != "train" or dataset.roles_at is None or "select" in dataset.roles:
+        return ()
+    return (f"this copy has no split to select on: {float(FOR_SELECT):.0%} of {dataset.roles['train']} are held out",)
 
 
 _HELD = " (held out)"

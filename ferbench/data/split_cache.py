@@ -43,6 +43,7 @@ class StoredSplit:
     shapes : int64 [n, 3]
     class_names : of each sample, the dataset's own; None where withheld
     digests : SHA-256 of each sample's pixels as they are in its file, expression and group, as hex
+    pictures : SHA-256 of each sample's shape and pixels alone; equal ones are the same picture
     """
 
     pixels: NDArray[np.uint8]
@@ -51,6 +52,7 @@ class StoredSplit:
     ids: tuple[str, ...]
     groups: tuple[str, ...] | None
     digests: tuple[str, ...]
+    pictures: tuple[str, ...]
     warnings: tuple[str, ...]
 
     def images(self, indices: NDArray[np.int64]) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
@@ -66,14 +68,6 @@ class StoredSplit:
             # Some are grey and some in colour.
             return np.stack([np.broadcast_to(image, (*image.shape[:2], 3)) for image in chosen])
         return chosen
-
-    def pixel_digests(self) -> list[bytes]:
-        """SHA-256 of each image's shape and pixels alone, as they are kept; equal ones are the same picture."""
-        ends = np.cumsum(self.shapes.prod(axis=1)).tolist()
-        return [
-            hashlib.sha256(shape.tobytes() + self.pixels[start:end].tobytes()).digest()
-            for shape, start, end in zip(self.shapes, [0, *ends], ends, strict=False)
-        ]
 
 
 def signature(root: Path, files: Iterable[Path] | None = None) -> str:
@@ -167,13 +161,14 @@ class SplitCache:
                 ids=tuple(table["ids"]),
                 groups=None if table["groups"] is None else tuple(table["groups"]),
                 digests=tuple(table["digests"]),
+                pictures=tuple(table["pictures"]),
                 warnings=tuple(table["warnings"]),
             )
         except (OSError, EOFError, ValueError, KeyError, TypeError):
             # Absent or damaged: it is read from the source again.
             return None
         whole = len(pixels) == int(shapes.prod(axis=1).sum())
-        columns = (stored.class_names, stored.groups, stored.digests)
+        columns = (stored.class_names, stored.groups, stored.digests, stored.pictures)
         agree = all(column is None or len(column) == len(stored.ids) for column in columns)
         return stored if whole and agree else None
 
@@ -184,6 +179,7 @@ class SplitCache:
         identity = dataset.identity(split) if dataset.embedded and dataset.identity is not None else None
         shapes: list[tuple[int, ...]] = []
         digests: list[str] = []
+        pictures: list[str] = []
         shrunk = 0
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -195,10 +191,13 @@ class SplitCache:
                 for index, image in enumerate(_images(samples)):
                     label = "" if names is None else (expression(names[index]) or names[index])
                     group = samples.groups[index] if samples.groups is not None else ""
-                    content = f"{identity}/{samples.ids[index]}".encode() if identity is not None else image.tobytes()
-                    head = f"{image.shape}/{label}/{group}/".encode()
-                    digests.append(hashlib.sha256(head + content).hexdigest())
+                    pixels = image.tobytes()
+                    content = f"{identity}/{samples.ids[index]}".encode() if identity is not None else pixels
                     kept = reduced(image, LARGEST_SIDE)
+                    # What is kept smaller is other input than the same picture was that an earlier version kept whole.
+                    mark = f"kept at {LARGEST_SIDE}/" if kept is not image else ""
+                    digests.append(_digest(f"{image.shape}/{label}/{group}/{mark}", content))
+                    pictures.append(_digest(f"{image.shape}/", pixels))
                     shrunk += kept is not image
                     shapes.append(kept.shape)
                     file.write(np.ascontiguousarray(kept).data)
@@ -212,6 +211,7 @@ class SplitCache:
                 "ids": samples.ids,
                 "groups": samples.groups,
                 "digests": digests,
+                "pictures": pictures,
                 "warnings": warnings,
             }
             (temporary / "samples.json").write_text(json.dumps(table), "utf-8")
@@ -227,7 +227,14 @@ class SplitCache:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def _unwritable(self, error: OSError) -> DatasetError:
-        return DatasetError(f"cache folder {self._folder} cannot be written: {error.strerror or error}")
+        return DatasetError(
+            f"cache folder {self._folder} cannot be written: {error.strerror or error}; free room or name another "
+            "folder with FERBENCH_CACHE"
+        )
+
+
+def _digest(head: str, content: bytes) -> str:
+    return hashlib.sha256(head.encode() + content).hexdigest()
 
 
 def _images(samples: Samples) -> Iterator[NDArray[np.uint8]]:

@@ -55,5 +55,5 @@ def occurring(expressions: Iterable[str], place: str) -> tuple[str, ...]:
     found = set(expressions)
     if len(found) < 2:
         only = f"one class alone ({', '.join(found)})" if found else "no label at all"
-        raise DatasetError(f"{place} has {only}: at least two expressions are needed to tell apart")
+        raise DatasetError(f"{place} has {only}: at least two expressions are needed, add pictures of another")
     return tuple(name for name in BASIC8 if name in found)

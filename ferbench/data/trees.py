@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import weakref
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator
@@ -104,6 +105,8 @@ class _Archive:
             with self._lock:
                 if self._zip is None:
                     self._zip = zipfile.ZipFile(self.path)
+                    # The collector may reach the file before the zip that would close it.
+                    weakref.finalize(self, self._zip.close)
             return self._zip.open(name)
         except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError) as error:
             raise DatasetError(f"{self.path}: {name} cannot be unpacked ({error}): get the zip again") from error

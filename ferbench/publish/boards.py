@@ -61,7 +61,7 @@ def _chain(entry: Entry) -> str:
 
 
 def _share(entry: Entry | Failure) -> str:
-    return f"{100 * entry.train_fraction:g} %"
+    return f"{100 * entry.train_fraction:.3g} %"
 
 
 def _ends(interval: Interval) -> str:
@@ -154,7 +154,7 @@ def failure_lines(failed: Sequence[Failure], *, width: int = 80, paint: Paint = 
     lines = []
     for each in failed:
         what = [each.backbone, each.strategy, *([f"with {', '.join(each.auxiliaries)}"] if each.auxiliaries else [])]
-        what += [f"on {_share(each)} of train"] if each.train_fraction < 1 else []
+        what += [f"on {_share(each)} of train"] if 0 < each.train_fraction < 1 else []
         what += [each.difference] if each.difference else []
         seeds = f"seed{'' if len(each.seeds) == 1 else 's'} {', '.join(map(str, each.seeds))}"
         text = f"failed  {each.row}  {' · '.join([*what, seeds])}: {each.error}"
@@ -177,7 +177,7 @@ def _fitted(entries: Sequence[Entry], width: int) -> tuple[list[_Column], list[_
     """The columns that the width carries, and those that go under each entry; a column without content goes away."""
     empty = {
         *(["±"] if all(entry.accuracy.sd is None for entry in entries) else []),
-        *(["train"] if all(entry.train_fraction == 1 for entry in entries) else []),
+        *(["train"] if all(entry.train_fraction in (0, 1) for entry in entries) else []),
         *(["with"] if not any(entry.auxiliaries for entry in entries) else []),
     }
     needed = {

@@ -13,8 +13,8 @@ from ferbench.records import Board, Interval
 _INDENT = " " * 4
 
 CURVES_LEGEND = (
-    "accuracy % over the part of the target's train samples that was trained on, ± standard deviation over seeds; the "
-    "budget of images is the same for all parts"
+    "accuracy % over the part of the target's train samples that was trained on, ± standard deviation over seeds; "
+    "where training goes by steps, the budget of images is the same for all parts"
 )
 
 
@@ -43,6 +43,8 @@ class CurveView(Protocol):
     @property
     def weights(self) -> str: ...
     @property
+    def device(self) -> str: ...
+    @property
     def difference(self) -> str: ...
     @property
     def points(self) -> Sequence[CurvePoint]: ...
@@ -51,9 +53,9 @@ class CurveView(Protocol):
 def curve_lines(board: Board, curves: Sequence[CurveView], *, width: int = 80, paint: Paint = PLAIN) -> list[str]:
     """A board's curves as lines of at most `width` characters. Nothing is cut off."""
     lines = [paint.bold(line) for line in wrapped_facts(board_facts(board), width, hanging=_INDENT)]
-    parts = sorted({point.train_fraction for curve in curves for point in curve.points})
+    parts = _parts(curves)
     shown = _Shown(curves)
-    table = [["strategy", *(f"{100 * part:g} %" for part in parts)]]
+    table = [["strategy", *parts]]
     table += [[curve.strategy, *(_cell(curve, part) for part in parts)] for curve in curves]
     sides: list[Align] = ["left", *["right"] * len(parts)]  # type: ignore[list-item]
     narrow = total_width(table) > width
@@ -61,11 +63,12 @@ def curve_lines(board: Board, curves: Sequence[CurveView], *, width: int = 80, p
     lines += [paint.bold(line) for line in text[:1]]
     for index, curve in enumerate(curves):
         if narrow:
-            points = [f"{100 * part:g} %: {_cell(curve, part)}" for part in parts if _cell(curve, part)]
+            points = [f"{part}: {_cell(curve, part)}" for part in parts if _points(curve, part)]
             lines += wrapped_facts([curve.strategy, *points], width, hanging=_INDENT)
         else:
             lines.append(text[index + 1])
-        lines += [paint.dim(line) for line in wrapped_facts(shown.facts(curve), width, _INDENT)]
+        facts = shown.facts(curve) + _rows_of_one_part(curve, parts)
+        lines += [paint.dim(line) for line in wrapped_facts(facts, width, _INDENT)]
     return lines + [paint.dim(line) for line in wrapped(CURVES_LEGEND, width)]
 
 
@@ -75,6 +78,7 @@ class _Shown:
     def __init__(self, curves: Sequence[CurveView]) -> None:
         self._backbones = len({curve.backbone for curve in curves}) > 1
         self._weights = len({curve.weights for curve in curves}) > 1
+        self._devices = len({curve.device for curve in curves}) > 1
 
     def facts(self, curve: CurveView) -> list[str]:
         seeds = sorted({len(point.seeds) for point in curve.points})
@@ -83,14 +87,32 @@ class _Shown:
             *([curve.backbone] if self._backbones else []),
             *([f"with {', '.join(curve.auxiliaries)}"] if curve.auxiliaries else []),
             *([f"weights: {curve.weights}"] if self._weights else []),
+            *([curve.device] if self._devices else []),
             *([curve.difference] if curve.difference else []),
             count,
         ]
 
 
-def _cell(curve: CurveView, part: float) -> str:
-    found = [point.accuracy for point in curve.points if point.train_fraction == part]
-    if not found:
-        return ""
-    first = found[0]
-    return percent(first.mean) + ("" if first.sd is None else f" ± {percent(first.sd)}")
+def _title(part: float) -> str:
+    """A part of train as its column names it; parts of one title share a column."""
+    return f"{100 * part:.3g} %"
+
+
+def _parts(curves: Sequence[CurveView]) -> list[str]:
+    """The columns' titles, by rising part."""
+    return list(dict.fromkeys(map(_title, sorted(point.train_fraction for curve in curves for point in curve.points))))
+
+
+def _points(curve: CurveView, part: str) -> list[CurvePoint]:
+    return [point for point in curve.points if _title(point.train_fraction) == part]
+
+
+def _cell(curve: CurveView, part: str) -> str:
+    found = [point.accuracy for point in _points(curve, part)]
+    return " / ".join(percent(one.mean) + ("" if one.sd is None else f" ± {percent(one.sd)}") for one in found)
+
+
+def _rows_of_one_part(curve: CurveView, parts: Sequence[str]) -> list[str]:
+    """Whose figures share a cell, such as rows before and after the training data changed."""
+    shared = [(part, [point.row for point in _points(curve, part)]) for part in parts]
+    return [f"{part}: rows {' / '.join(rows)}" for part, rows in shared if len(rows) > 1]

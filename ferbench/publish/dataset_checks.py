@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
@@ -87,8 +87,10 @@ def check_lines(
         if facts := list(_facts(split)):
             lines += wrapped_facts([f"{split.split}: {facts[0]}", *facts[1:]], width, _INDENT, _HANGING)
     doubles = list(_doubles(overlaps, splits)) if overlaps is not None else []
-    warnings = [line for split in splits for line in split.warnings] + ([] if strict else doubles)
-    faults = [line for split in splits for line in _faults(split)] + (doubles if strict else [])
+    told = _merged((split.split, line) for split in splits for line in _faults(split))
+    noted = _merged((split.split, line) for split in splits for line in split.warnings)
+    faults = list(told.values()) + (doubles if strict else [])
+    warnings = [line for text, line in noted.items() if text not in told] + ([] if strict else doubles)
     lines += _marked("warning: ", warnings, width, paint.warning)
     lines += _marked("fault: ", faults, width, paint.bad)
     if not faults:
@@ -208,6 +210,15 @@ def _faults(split: SplitCheck) -> Iterator[str]:
     yield from split.unreadable[:_FILES_NAMED]
     if (more := len(split.unreadable) - _FILES_NAMED) > 0:
         yield f"{split.split}: {whole(more)} more that cannot be read, --json names all"
+
+
+def _merged(lines: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Split and line of each to one line for each text: a file that spoils three splits is told of once."""
+    named: dict[str, list[str]] = {}
+    for split, line in lines:
+        text = line.removeprefix(f"{split}: ")
+        named.setdefault(text, []).extend([split] if text != line else [])
+    return {text: f"{', '.join(splits)}: {text}" if splits else text for text, splits in named.items()}
 
 
 def _marked(mark: str, texts: Sequence[str], width: int, paint: Callable[[str], str]) -> list[str]:

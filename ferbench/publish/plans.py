@@ -66,7 +66,7 @@ def stage_label(stage: Stage, *, seed: bool = True) -> str:
 
 
 def _part(part: TrainingPart) -> str:
-    return part.dataset if part.fraction == 1 else f"{100 * part.fraction:g} % of {part.dataset}"
+    return part.dataset if part.fraction == 1 else f"{100 * part.share:.3g} % of {part.dataset}"
 
 
 def estimate(work: WorkLeft) -> str:

@@ -40,9 +40,19 @@ def csv_rows(seed: int, predictions: Predictions, classes: Sequence[str]) -> Ite
 
 
 def summary_lines(
-    run: Run, predictions: Predictions, classes: Sequence[str], *, width: int = 80, paint: Paint = PLAIN
+    run: Run,
+    predictions: Predictions,
+    classes: Sequence[str],
+    *,
+    trained_on: int = 0,
+    width: int = 80,
+    paint: Paint = PLAIN,
 ) -> list[str]:
     """What is not the general default in the recipe; per class: recall, precision, F1, support; the confusion matrix.
+
+    Parameters
+    ----------
+    trained_on : how many of the samples the run was trained on
 
     Raises
     ------
@@ -51,7 +61,7 @@ def summary_lines(
     scores = class_scores(predictions, classes)
     table = confusion(predictions)
     right, total = int(table.diagonal().sum()), int(table.sum())
-    lines = _heading(run, predictions, width, paint)
+    lines = _heading(run, predictions, trained_on, width, paint)
     lines.append(f"{whole(right)} of {whole(total)} right, {percent(right / total)} %")
     rows = [["class", "recall %", "precision %", "F1 %", "support"]]
     for score in scores:
@@ -63,26 +73,37 @@ def summary_lines(
 
 
 def unlabelled_lines(
-    run: Run, predictions: Predictions, classes: Sequence[str], *, width: int = 80, paint: Paint = PLAIN
+    run: Run,
+    predictions: Predictions,
+    classes: Sequence[str],
+    *,
+    trained_on: int = 0,
+    width: int = 80,
+    paint: Paint = PLAIN,
 ) -> list[str]:
     """What is not the general default in the recipe; how often each class is predicted, of samples without labels."""
     predicted = predictions.probabilities.argmax(axis=1)
     counts = np.bincount(predicted, minlength=len(classes)).tolist()
     rows = [["class", "predicted"], *([name, whole(count)] for name, count in zip(classes, counts, strict=True))]
-    lines = _heading(run, predictions, width, paint)
+    lines = _heading(run, predictions, trained_on, width, paint)
     lines.append(f"{whole(len(predicted))} samples whose labels are withheld; --csv prints what is sent in")
     return [*lines, "", *_table(rows)]
 
 
-def _heading(run: Run, predictions: Predictions, width: int, paint: Paint) -> list[str]:
+def _heading(run: Run, predictions: Predictions, trained_on: int, width: int, paint: Paint) -> list[str]:
     cell = run.cell
+    part = f"{100 * cell.train_fraction:g} % of train · " if cell.train_fraction < 1 else ""
     title = (
-        f"{run.row} · {cell.backbone} · {cell.strategy} · seed {cell.seed} · {predictions.dataset} {predictions.split}"
+        f"{run.row} · {cell.backbone} · {cell.strategy} · {part}seed {cell.seed} · "
+        f"{predictions.dataset} {predictions.split}"
     )
     default = dataclasses.asdict(Recipe())
     own = [(key, value) for key, value in cell.recipe_values() if key not in default or value != default[key]]
     first, *rest = [in_words([pair]) for pair in own] or ["the default"]
     lines = [paint.bold(line) for line in wrapped(title, width)]
+    if trained_on:
+        seen = f"trained on {whole(trained_on)} of these {whole(len(predictions.ids))} samples"
+        lines += [paint.warning(line) for line in wrapped(seen, width)]
     return lines + wrapped_facts([f"recipe: {first}", *rest], width, hanging="  ", between=";")
 
 

@@ -80,7 +80,7 @@ def run_line(run: Run) -> str:
     """One line for a run that has just ended."""
     cell = run.cell
     chain = [f"with {', '.join(cell.auxiliaries)}"] if cell.auxiliaries else []
-    chain += [f"{100 * cell.train_fraction:g} % of train"] if cell.train_fraction < 1 else []
+    chain += [f"{100 * run.train_fraction:.3g} % of train"] if 0 < run.train_fraction < 1 else []
     what = " · ".join([cell.backbone, cell.strategy, *chain, f"on {cell.target}", f"seed {cell.seed}"])
     if run.status == "failed":
         return f"failed {run.row}  {what}: {run.error}"

@@ -116,9 +116,8 @@ def _open_file(path: Path, read_only: bool) -> Database:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise StoreError(
-            f"{location} cannot be made, {path.parent} is a file and no folder: choose another path"
-        ) from error
+        file = next((above for above in path.parents if above.is_file()), path.parent)
+        raise StoreError(f"{location} cannot be made, {file} is a file and no folder: choose another path") from error
     except OSError as error:
         raise StoreError(
             f"{location} cannot be made ({error.strerror}): make its folder writable, "
@@ -230,6 +229,9 @@ def _reason(message: str) -> str:
         "database disk image is malformed": "is damaged: put a copy of it in its place, "
         "or name another store with --store",
         "disk is full": "cannot grow, the disk is full: free some space and run again",
+        # SQLite's words for a quota or a limit on the size of files, and for a disk that fails.
+        "disk I/O error": "cannot be read or written, the disk is full or broken: free some space and run again, "
+        "or choose another store with --store",
     }
     for words, reason in known.items():
         if words in message:
