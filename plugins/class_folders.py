@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from ferbench import Dataset, DatasetFamily, Samples, hookimpl
 from ferbench.data.folders import is_image, passed_over
+from ferbench.data.own_paths import own_path
 from ferbench.data.split_names import SPLITS, WHOLE, occurring, roles_of, split_name
 from ferbench.data.trees import TreeFile, is_zip, subfolders, tree_files
 from ferbench.errors import DatasetError, UnknownName
@@ -58,7 +59,7 @@ def resolve(name: str) -> Dataset:
     """
     text = name.removeprefix(PREFIX)
     text = text.rstrip("/") or text[:1]
-    path = _path(name, text)
+    path = _path(name)
     splits = _splits(path)
     found = {image.expression for split in splits.values() for image in split.images}
     if not found:
@@ -90,18 +91,11 @@ def ferbench_register_datasets() -> Iterable[DatasetFamily]:
     ]
 
 
-def _path(name: str, text: str) -> Path:
-    try:
-        path = Path(text).expanduser().absolute()
-        there = path.is_dir() or path.is_file()
-    except (OSError, RuntimeError, ValueError) as error:
-        # A home that nobody has, a text that is no path.
-        raise UnknownName("dataset", name, (), advice=f"{text!r} cannot be looked for ({error})") from error
-    if not text:
-        raise UnknownName("dataset", name, (), advice=STEPS)
-    if not there:
+def _path(name: str) -> Path:
+    path = own_path(name, PREFIX)
+    if not path.exists():
         raise UnknownName("dataset", name, (), advice=f"there is no folder or zip {path}")
-    if path.is_file() and not is_zip(path.name):
+    if not path.is_dir() and not is_zip(path.name):
         raise UnknownName("dataset", name, (), advice=f"{path} is neither a folder nor a zip")
     return path
 

@@ -23,6 +23,7 @@ from typing import Any
 from ferbench import Dataset, DatasetFamily, Samples, hookimpl
 from ferbench.components import ImageFile
 from ferbench.data.arrow import ArrowTable, read_tables
+from ferbench.data.own_paths import own_path
 from ferbench.data.split_names import SPLITS, WHOLE, occurring, roles_of, split_name
 from ferbench.data.trees import TreeFile, tree_files
 from ferbench.errors import DatasetError, UnknownName
@@ -62,7 +63,7 @@ def ferbench_register_datasets() -> Iterable[DatasetFamily]:
 def _resolve(name: str) -> Dataset:
     text = name.removeprefix(PREFIX)
     text = text.rstrip("/") or text[:1]
-    root = _path(name, text)
+    root = _path(name)
     found = read_splits(root)
     classes = occurring((label for split in found.values() for label in split.labels if label), str(root))
     return Dataset(
@@ -78,17 +79,10 @@ def _resolve(name: str) -> Dataset:
     )
 
 
-def _path(name: str, text: str) -> Path:
-    try:
-        root = Path(text).expanduser().absolute()
-        is_folder, is_file = root.is_dir(), root.is_file()
-    except (OSError, RuntimeError, ValueError) as error:
-        # A home that nobody has, a text that is no path.
-        raise UnknownName("dataset", name, (), advice=f"{text!r} cannot be looked for ({error})") from error
-    if not text:
-        raise UnknownName("dataset", name, (), advice=f"write the folder's name after {PREFIX}")
-    if not is_folder:
-        what = f"{root} is a file, name its folder" if is_file else f"there is no folder {root}"
+def _path(name: str) -> Path:
+    root = own_path(name, PREFIX)
+    if not root.is_dir():
+        what = f"{root} is a file, name its folder" if root.exists() else f"there is no folder {root}"
         raise UnknownName("dataset", name, (), advice=what)
     return root
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO
 
 from ferbench import Dataset, DatasetFamily, Samples, hookimpl
+from ferbench.data.own_paths import own_path
 from ferbench.data.split_names import SPLITS, WHOLE, occurring, roles_of, split_name
 from ferbench.errors import DatasetError, UnknownName
 from ferbench.expressions import BASIC8, expression
@@ -81,17 +82,9 @@ def _resolve(name: str) -> Dataset:
 
 
 def _path(name: str) -> Path:
-    typed = name.removeprefix(PREFIX)
-    try:
-        path = Path(typed).expanduser().absolute()
-        is_file, is_folder = path.is_file(), path.is_dir()
-    except (OSError, RuntimeError, ValueError) as error:
-        # A home that nobody has, a text that is no path.
-        raise UnknownName("dataset", name, (), advice=f"{typed!r} cannot be looked for ({error})") from error
-    if not typed:
-        raise UnknownName("dataset", name, (), advice=f"write the file's name after {PREFIX}")
-    if not is_file:
-        what = f"{path} is a folder, name the CSV file in it" if is_folder else f"there is no file {path}"
+    path = own_path(name, PREFIX)
+    if not path.is_file():
+        what = f"{path} is a folder, name the CSV file in it" if path.is_dir() else f"there is no file {path}"
         raise UnknownName("dataset", name, (), advice=what)
     return path
 

@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ferbench.data import arrow_files
-from ferbench.data.arrow import ArrowTable, EncodedImage, class_names, read_tables
+from ferbench.data.arrow import ArrowTable, read_tables
+from ferbench.data.arrow_columns import card_names
 from ferbench.data.decoding import decode_each
 from ferbench.data.trees import TreeFile, tree_files
 from ferbench.errors import DatasetError
@@ -183,12 +184,6 @@ def test_paths_without_bytes_are_files_beside_the_table(tmp_path: Path) -> None:
         table.images[3].read_bytes()
 
 
-def test_an_encoded_image_is_its_bytes_and_its_name() -> None:
-    image = EncodedImage(PNGS[0], "row 1")
-    assert (str(image), image.read_bytes()) == ("row 1", PNGS[0])
-    assert (next(decode_each([image]))[:, :, 0] == PIXELS[0]).all()
-
-
 # --- labels -----------------------------------------------------------------------------------------------------------
 
 CARD = """---
@@ -211,7 +206,6 @@ dataset_info:
 def test_the_card_beside_the_files_names_the_numbers(tmp_path: Path) -> None:
     files = written(tmp_path, {"image": PNGS[:3], "label": [1, 0, 1]})
     assert read_tables(files, card=CARD).class_names == ("sad", "happy", "sad")
-    assert class_names(files, CARD) == ("happy", "sad")
 
 
 @pytest.mark.parametrize(
@@ -229,19 +223,18 @@ def test_the_card_beside_the_files_names_the_numbers(tmp_path: Path) -> None:
 )
 def test_a_card_without_names_is_passed_over(tmp_path: Path, card: str) -> None:
     files = written(tmp_path, {"image": PNGS[:3], "label": [1, 0, 1]})
-    assert class_names(files, card) == ()
+    assert card_names(card) == {}
     with pytest.raises(
         DatasetError, match=r"row 1: label 1 of column 'label' has no name: neither the file nor a README"
     ):
         read_tables(files, card=card)
 
 
-def test_a_card_of_several_configurations_counts_where_they_agree(tmp_path: Path) -> None:
-    files = written(tmp_path, {"image": PNGS[:2], "label": [1, 0]})
+def test_a_card_of_several_configurations_counts_where_they_agree() -> None:
     info = "  features:\n  - name: label\n    dtype:\n      class_label:\n        names: [happy, {}]\n"
     item = info.replace("  features", "- features")
     cards = ["---\ndataset_info:\n" + item.format("sad") + item.format(second) + "---\n" for second in ("sad", "fear")]
-    assert [class_names(files, card) for card in cards] == [("happy", "sad"), ()]
+    assert [card_names(card) for card in cards] == [{"label": ("happy", "sad")}, {}]
 
 
 def test_the_files_own_names_go_before_given_ones_unless_they_are_numbers(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_parts_that_agree_to_three_digits_share_a_cell() -> None:
     lines = curve_lines(BOARD, [found], width=80)
     assert lines[1].split() == ["strategy", "9.84", "%"]
     assert lines[2].split() == ["target-only", "30.0", "±", "1.0", "/", "20.0", "±", "1.0"]
-    assert lines[3].split() == "3 seeds · 9.84 %: rows b / a".split()
+    assert " ".join(lines[3].split()) == "3 seeds · 9.84 %: rows b / a"
 
 
 @pytest.mark.parametrize("width", [40, 50, 80, 200])
@@ -137,7 +137,8 @@ def test_a_matrix_over_parts_of_train_is_a_curve_from_the_store(bench: Bench) ->
     assert len(outcome.finished) == 10
     (table,) = leaderboards(bench.store.leaderboard_rows())
     found = {curve.strategy: [point.train_fraction for point in curve.points] for curve in curves(table.entries)}
-    assert found == {"target-only": [0.5, 1.0], "cascade": [0.5, 1.0], "source-only": [1.0]}
+    # Whole films of 9 of the 56 samples come nearest to a half with three.
+    assert found == {"target-only": [27 / 56, 1.0], "cascade": [27 / 56, 1.0], "source-only": [0.0]}
     assert {entry.strategy: entry.notes for entry in table.entries if entry.strategy == "source-only"}
     # The part is told by its own column, not as a difference of recipes.
     assert not any("train_fraction" in note for each in table.entries for note in each.notes)

@@ -50,6 +50,6 @@ def test_training_alone_has_no_report(tmp_path: Path) -> None:
 
 def test_a_role_that_a_copy_lacks_is_not_asked_for_in_vain(tmp_path: Path) -> None:
     roles = reader(tmp_path, [f"train/{name}/{i}.png" for name in ("sad", "happy") for i in range(20)])
-    with pytest.raises(SplitMissing, match="has no PublicTest, which plays select: get fer2013.csv from Kaggle"):
+    with pytest.raises(SplitMissing, match=r"has no PublicTest, which plays select: get fer2013\.csv from Kaggle"):
         roles.train("fer2013:train+select")
     assert "this copy has no split to select on: 15% of Training are held out" in roles.train("fer2013").warnings

@@ -306,7 +306,7 @@ def test_folders_are_named_from_the_working_folder_and_splits_after_them(
         ("hfds:gone", "no dataset named 'hfds:gone': there is no folder .*gone"),
         ("hfds:gone:val", "there is no folder .*gone"),
         ("hfds:file", "file is a file, name its folder"),
-        ("hfds:", "write the folder's name after hfds:"),
+        ("hfds:", "write a path after hfds:"),
         ("hfds:~no-such-user/saved", "'~no-such-user/saved' cannot be looked for"),
         ("hfds:" + "x" * 5000, "cannot be looked for .*File name too long"),
     ):

@@ -11,7 +11,7 @@ import pytest
 from tiny import Bench, bar_dataset, tiny_catalog
 
 from ferbench.components import Dataset
-from ferbench.errors import StoreError, UsageError
+from ferbench.errors import SplitMissing, StoreError, UsageError
 from ferbench.inference import Inference
 from ferbench.records import Run
 from ferbench.settings import Settings
@@ -106,15 +106,14 @@ def test_only_samples_that_were_trained_on_are_counted(make_bench: Callable[...,
     assert 0 < counts["cascade", 0.5] == counts["target-only", 0.5] < counts["cascade", 1.0] < 56
 
 
-def test_stages_are_joined_and_other_train_samples_are_told(make_bench: Callable[..., Bench]) -> None:
-    # The auxiliary is the target's own dataset with another split, so that two stages saw two parts of it.
+def test_a_sample_of_two_stages_counts_once_and_changed_ones_are_told(
+    make_bench: Callable[..., Bench],
+) -> None:
     own = bar_dataset("own", 4)
     bench = make_bench("own", tiny_catalog(own))
-    axes = {"targets": ("own",), "auxiliaries": (("own:train+va",),), "recipe": {"checkpoint": "last"}}
-    (run,) = bench.run("cascade", **axes).finished
-    inference = _inference(bench)
-    told = {name: inference.predictions(run, name, bench.store) for name in ("tr", "va", "select", "te")}
-    assert {name: each.trained_on for name, each in told.items()} == {"tr": 56, "va": 21, "select": 21, "te": 0}
+    (run,) = bench.run("lp-ft", targets=("own",), auxiliaries=((),)).finished
+    assert len(run.stages) == 2
+    assert _inference(bench).predictions(run, "tr", bench.store).trained_on == 56
 
     def shortened(split, root):  # type: ignore[no-untyped-def]
         samples = own.load(split, root)
@@ -126,11 +125,28 @@ def test_stages_are_joined_and_other_train_samples_are_told(make_bench: Callable
     changed = dataclasses.replace(own, load=shortened, identity=lambda split: f"other/{split}")
     later = dataclasses.replace(bench, catalog=tiny_catalog(changed))
     found = _inference(later).predictions(run, "te", bench.store)
-    assert found.warnings == tuple(
-        f"row {run.row} may have been trained on samples of own te: {reference} holds other train samples now than "
-        "when the row was trained"
-        for reference in ("own:train+va", "own")
+    assert found.warnings == (
+        f"row {run.row} may have been trained on samples of own te: own holds other train samples now than when the "
+        "row was trained",
     )
+
+
+def test_a_submission_needs_no_train_samples(make_bench: Callable[..., Bench]) -> None:
+    own = bar_dataset("own", 4)
+    bench = make_bench("own", tiny_catalog(own))
+    (run,) = bench.run("target-only", targets=("own",), auxiliaries=((),)).finished
+
+    def without_train(split, root):  # type: ignore[no-untyped-def]
+        if split == "tr":
+            raise SplitMissing("no tr of own here")
+        return own.load(split, root)
+
+    later = dataclasses.replace(
+        bench, catalog=tiny_catalog(dataclasses.replace(own, load=without_train, identity=lambda split: f"2/{split}"))
+    )
+    found = _inference(later).predictions(run, "te", bench.store)
+    assert len(found.predictions.ids) == 35 and found.trained_on == 0
+    assert found.warnings == (f"row {run.row} may have been trained on samples of own te: no tr of own here",)
 
 
 def test_a_role_is_the_one_of_the_copy(make_bench: Callable[..., Bench]) -> None:

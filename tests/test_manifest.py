@@ -281,7 +281,7 @@ def test_files_are_named_from_the_working_folder_and_splits_after_them(
         ("manifest:gone.csv", "no dataset named 'manifest:gone.csv': there is no file .*gone.csv"),
         ("manifest:gone.csv:val", "there is no file .*gone.csv"),
         ("manifest:.", "is a folder, name the CSV file in it"),
-        ("manifest:", "write the file's name after manifest:"),
+        ("manifest:", "write a path after manifest:"),
         ("manifest:~no-such-user/faces.csv", "'~no-such-user/faces.csv' cannot be looked for"),
         ("manifest:" + "x" * 5000, "cannot be looked for .*File name too long"),
     ):

@@ -95,7 +95,10 @@ def test_names_of_splits_in_any_case_and_roles(ferbench_: Call) -> None:
     # What is held out of Train is selected on: those samples of it, with the same answers.
     chosen = samples(ferbench_("predictions", row, "--csv", "--split", "select"))
     assert 0 < len(chosen) < 42
-    assert {tuple(each.values()) for each in chosen} < {tuple(each.values()) for each in whole}
+    of_whole = {each["id"]: each for each in whole}
+    for each in chosen:
+        # Batches of other sizes may differ in the last digit.
+        assert float(each["p_happy"]) == pytest.approx(float(of_whole[each["id"]]["p_happy"]), abs=2e-6)
     for name in ("hold-out", "Trian", ""):
         failed = ferbench_("predictions", row, "--split", name, code=2)
         assert failed.stderr.splitlines() == [
@@ -114,14 +117,14 @@ def test_samples_that_were_trained_on_are_told(ferbench_: Call) -> None:
     assert (start, end) == (f"warning: row {row}", "of the 42 samples of contest Train")
     assert 7 <= int(count) < 42 - len(held)
     title, seen = heading(shown)
-    assert title == f"{row} · tiny · target-only · 50 % of train · seed 0 · contest Train"
+    assert title == f"{row} · tiny · target-only · 45.5 % of train · seed 0 · contest Train"
     assert seen == f"trained on {count} of these 42 samples"
     assert shown.stdout.count(seen) == 2
     # Nothing is said of samples that were held out or reported on.
     for split in ("select", "report", "val"):
         other = ferbench_("predictions", row, "--split", split)
         assert other.stderr == ""
-        assert len(heading(other)) == 1 and "50 % of train" in heading(other)[0]
+        assert len(heading(other)) == 1 and "45.5 % of train" in heading(other)[0]
 
 
 def test_a_row_of_all_of_train_says_nothing_of_parts_and_one_of_others_is_not_warned_of(ferbench_: Call) -> None:

@@ -206,7 +206,8 @@ def test_own_select_is_kept_beside_a_held_out_report(read: Read) -> None:
 def test_a_fraction_is_taken_of_train_alone(read: Read) -> None:
     roles = read(dataset(roles=HELD, films=11))
     whole, quarter = roles.train("faces"), roles.train("faces", fraction=0.25)
-    assert quarter.splits == f"tr less held out ({100 * quarter.count / whole.count:.3g} %)" and quarter.content != whole.content
+    assert quarter.splits == f"tr less held out ({100 * quarter.count / whole.count:.3g} %)"
+    assert quarter.content != whole.content
     assert set(quarter.ids) < set(whole.ids) and abs(quarter.count - whole.count / 4) < 13
     assert quarter.groups and not set(quarter.groups) & {
         film for film, one in zip(whole.groups or (), whole.ids, strict=True) if one not in quarter.ids

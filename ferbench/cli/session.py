@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import click
 
 from ferbench.cli.given import given_plugins, given_settings
-from ferbench.errors import StoreOutdated
 
 if TYPE_CHECKING:
     from ferbench.catalog import Catalog
@@ -55,7 +54,7 @@ def listed_datasets(catalog: Catalog) -> list[Dataset]:
 
 @contextmanager
 def reading_store(settings: Settings, *, or_empty: bool = False) -> Iterator[Store]:
-    """The store, opened for reading only; one of an older ferbench is brought up to date first.
+    """The store, opened for reading only; it stays as it is, also if an older ferbench wrote it.
 
     Parameters
     ----------
@@ -71,12 +70,7 @@ def reading_store(settings: Settings, *, or_empty: bool = False) -> Iterator[Sto
         with tempfile.TemporaryDirectory(prefix="ferbench-") as folder, open_store(f"{folder}/empty.sqlite") as store:
             yield store
         return
-    try:
-        store = open_store(settings.store, read_only=True)
-    except StoreOutdated:
-        open_store(settings.store).close()
-        store = open_store(settings.store, read_only=True)
-    with store:
+    with open_store(settings.store, read_only=True) as store:
         yield store
 
 

@@ -29,20 +29,6 @@ _GROUPS_KEPT = 2
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedImage:
-    """A picture's encoded bytes. `name` is what messages call it."""
-
-    data: bytes
-    name: str
-
-    def __str__(self) -> str:
-        return self.name
-
-    def read_bytes(self) -> bytes:
-        return self.data
-
-
-@dataclass(frozen=True, slots=True)
 class ArrowTable:
     """The rows of one or more files, in order. A column that is not in each of them is None.
 
@@ -100,19 +86,6 @@ def read_tables(
         _joined([part.groups for part in parts]),
         _joined([part.ids for part in parts]),
     )
-
-
-def class_names(files: Sequence[TreeFile], card: str | None = None) -> tuple[str, ...]:
-    """The names that the first file's metadata, or else the card, gives to numbers; empty where neither does.
-
-    Raises
-    ------
-    DatasetError : as `read_tables` does
-    """
-    with one_line_errors(files[0]):
-        columns = Columns(opened(files[0]), unlabelled=True)
-    on_card = card_names(card) if card is not None else {}
-    return columns.names or on_card.get(columns.label or "", ())
 
 
 def _joined(columns: Sequence[tuple[Any, ...] | None]) -> tuple[Any, ...] | None:

@@ -21,6 +21,7 @@ import numpy as np
 
 from ferbench.components import Dataset, Samples
 from ferbench.data.decoding import decode_each, reduced
+from ferbench.data.walk import Entry, walk
 from ferbench.errors import DatasetError
 from ferbench.expressions import expression
 from ferbench.fingerprints import fingerprint
@@ -91,23 +92,15 @@ def signature(root: Path, files: Iterable[Path] | None = None) -> str:
         status = root.stat()
         lines.append(f"{root.name}\t{status.st_size}\t{status.st_mtime_ns}")
     else:
-        _list_files(root, "", lines, frozenset())
+        # Links are followed out of the root too, since data often lies on another disk.
+        lines.extend(map(_line, walk(root, outside=True)))
     return hashlib.sha256("\n".join(sorted(lines)).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _list_files(folder: Path, prefix: str, lines: list[str], above: frozenset[Path]) -> None:
-    # Links are followed, since data often lies on another disk; a link to a folder above would never end.
-    here = folder.resolve()
-    if here in above:
-        return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir():
-                _list_files(Path(entry.path), f"{prefix}{entry.name}/", lines, above | {here})
-            else:
-                dangling = entry.is_symlink() and not entry.is_file()
-                status = entry.stat(follow_symlinks=not dangling)
-                lines.append(f"{prefix}{entry.name}\t{status.st_size}\t{status.st_mtime_ns}")
+def _line(entry: Entry) -> str:
+    if entry.is_folder:
+        return f"{entry.path}\t-> {entry.target}"
+    return f"{entry.path}\t{entry.status.st_size}\t{entry.status.st_mtime_ns}"
 
 
 class SplitCache:

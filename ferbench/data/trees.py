@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import threading
 import weakref
 import zipfile
@@ -16,6 +17,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from ferbench.data.walk import Entry, walk
 from ferbench.errors import DatasetError
 
 #: What systems and archivers leave behind, beside names that start with a dot.
@@ -59,7 +61,10 @@ class TreeFile:
         DatasetError : it cannot be opened
         """
         try:
-            return Path(self._place).open("rb") if self._archive is None else self._archive.open(self._place)
+            if self._archive is not None:
+                return self._archive.open(self._place)
+            _refuse_special(self._place, os.stat(self._place).st_mode)
+            return Path(self._place).open("rb")
         except FileNotFoundError:
             raise DatasetError(f"{self} does not exist: the copy of the data is incomplete") from None
         except OSError as error:
@@ -93,6 +98,7 @@ class _Archive:
 
     def entries(self) -> list[zipfile.ZipInfo]:
         try:
+            _refuse_special(self.path, self.path.stat().st_mode)
             with zipfile.ZipFile(self.path) as opened:
                 return opened.infolist()
         except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
@@ -115,6 +121,8 @@ class _Archive:
 def tree_files(root: Path, *, into_zips: bool = False, only: Collection[str] = ()) -> tuple[TreeFile, ...]:
     """All files at a place in order of their paths, without what systems leave behind.
 
+    Links within the folder are followed: to a file always, to a folder as `walk` does, once and never upwards.
+
     Parameters
     ----------
     root : a folder, or a zip
@@ -123,8 +131,8 @@ def tree_files(root: Path, *, into_zips: bool = False, only: Collection[str] = (
 
     Raises
     ------
-    DatasetError : a link out of the folder, a folder that must not be read; a zip that is damaged, protected by a
-        password, has an entry that leads out of it, or would swell beyond reason
+    DatasetError : a link out of the folder, a folder that must not be read, a pipe or a device; a zip that is damaged,
+        protected by a password, has an entry that leads out of it, or would swell beyond reason
     """
     found = _walked(root, into_zips, only) if root.is_dir() else _unpacked(root, PurePosixPath())
     return tuple(sorted(found, key=lambda file: file.path.parts))
@@ -149,39 +157,45 @@ def is_zip(name: str) -> bool:
 
 
 def _walked(root: Path, into_zips: bool, only: Collection[str]) -> Iterator[TreeFile]:
+    def passed_over(prefix: str, name: str) -> bool:
+        return is_stray(name) or bool(only and not prefix and name not in only)
+
     real = root.resolve()
-    open_folders: list[tuple[Path, PurePosixPath, frozenset[Path]]] = [(root, PurePosixPath(), frozenset((real,)))]
-    while open_folders:
-        folder, path, above = open_folders.pop()
-        try:
-            entries = list(os.scandir(folder))
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise DatasetError(f"folder {folder} cannot be read ({reason}): check its rights") from error
-        for entry in entries:
-            if is_stray(entry.name) or (only and folder == root and entry.name not in only):
+    try:
+        for entry in walk(root, outside=False, passed_over=passed_over):
+            if entry.target is not None:
+                _refuse_link(entry, entry.target, root, real)
+            if entry.is_folder:
                 continue
-            below = path / entry.name
-            target = _inside(entry, real, root) if entry.is_symlink() else None
-            if entry.is_dir():
-                # A link to a folder above would never end.
-                if target not in above:
-                    open_folders.append((Path(entry.path), below, above | {target} if target else above))
-            elif into_zips and is_zip(entry.name):
-                yield from _unpacked(Path(entry.path), below.with_suffix(""))
+            _refuse_special(entry.place, entry.status.st_mode)
+            path = PurePosixPath(entry.path)
+            if into_zips and is_zip(path.name):
+                yield from _unpacked(Path(entry.place), path.with_suffix(""))
             else:
-                yield TreeFile(below, entry.stat().st_size, entry.path)
+                yield TreeFile(path, entry.status.st_size, entry.place)
+    except OSError as error:
+        what = "folder " if os.path.isdir(error.filename or root) else ""
+        reason = error.strerror or str(error)
+        raise DatasetError(f"{what}{error.filename or root} cannot be read ({reason}): check its rights") from error
 
 
-def _inside(link: os.DirEntry[str], real: Path, root: Path) -> Path:
-    target = Path(link.path).resolve()
-    if not target.exists():
-        raise DatasetError(f"{link.path} is a link to {target}, which does not exist: mend or remove it")
+def _refuse_link(link: Entry, target: Path, root: Path, real: Path) -> None:
+    if link.fault is not None:
+        lost = isinstance(link.fault, FileNotFoundError)
+        why = "does not exist" if lost else f"cannot be reached ({link.fault.strerror})"
+        raise DatasetError(f"{link.place} is a link to {target}, which {why}: mend or remove it")
     if not target.is_relative_to(real):
         raise DatasetError(
-            f"{link.path} is a link that leads out of {root}: put a copy there, or make {root} itself the link"
+            f"{link.place} is a link that leads out of {root}: put a copy there, or make {root} itself the link"
         )
-    return target
+
+
+def _refuse_special(place: str | Path, mode: int) -> None:
+    """Refuse what a read would wait for without end, as for a pipe that nobody writes to."""
+    kinds = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
+    kind = kinds.get(stat.S_IFMT(mode))
+    if kind is not None:
+        raise DatasetError(f"{place} is no file but a {kind}, which holds no data of its own: remove it")
 
 
 def _unpacked(path: Path, mounted: PurePosixPath) -> Iterator[TreeFile]:

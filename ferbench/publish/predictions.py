@@ -92,7 +92,7 @@ def unlabelled_lines(
 
 def _heading(run: Run, predictions: Predictions, trained_on: int, width: int, paint: Paint) -> list[str]:
     cell = run.cell
-    part = f"{100 * cell.train_fraction:g} % of train · " if cell.train_fraction < 1 else ""
+    part = f"{100 * run.train_fraction:.3g} % of train · " if 0 < run.train_fraction < 1 else ""
     title = (
         f"{run.row} · {cell.backbone} · {cell.strategy} · {part}seed {cell.seed} · "
         f"{predictions.dataset} {predictions.split}"

@@ -7,6 +7,7 @@ is locked" whatever its timeout, and the driver's default mode loses updates. Re
 from __future__ import annotations
 
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,9 +18,10 @@ from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from ferbench.errors import StoreError
+from ferbench.errors import StoreError, StoreOutdated
 from ferbench.store.filesystem import journal_mode
 from ferbench.store.migrations import migrate, require_newest
+from ferbench.store.outdated import copy_of
 
 #: How long a writer waits for the others. Each holds the store for milliseconds; this is for slow disks.
 BUSY_SECONDS = 60.0
@@ -27,12 +29,16 @@ BUSY_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """An opened store. `writer` is None where it is only read; `journal` is SQLite's journal mode, or None."""
+    """An opened store. `writer` is None where it is only read; `journal` is SQLite's journal mode, or None.
+
+    `copy` is the folder that holds what is read in the place of an outdated file; it goes when the store is closed.
+    """
 
     location: str
     reader: Engine
     writer: Engine | None
     journal: str | None
+    copy: tempfile.TemporaryDirectory[str] | None = None
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -52,6 +58,8 @@ class Database:
         self.reader.dispose()
         if self.writer is not None:
             self.writer.dispose()
+        if self.copy is not None:
+            self.copy.cleanup()
 
 
 @contextmanager
@@ -65,7 +73,13 @@ def translated(location: str) -> Iterator[None]:
 
 
 def open_database(url_or_path: str, read_only: bool) -> Database:
-    """Open, and unless `read_only` create and migrate, the store at a path or SQLAlchemy URL."""
+    """Open, and unless `read_only` create and migrate, the store at a path or SQLAlchemy URL.
+
+    Raises
+    ------
+    StoreOutdated : with `read_only`, a server's store of an older ferbench; of a file a migrated copy is read
+    StoreError : what cannot be opened
+    """
     if "://" not in url_or_path:
         return _open_file(Path(url_or_path), read_only)
     try:
@@ -109,9 +123,13 @@ def _open_file(path: Path, read_only: bool) -> Database:
         if not path.exists():
             raise StoreError(f"there is no store at {location} yet: `ferbench run` makes it")
         with translated(location):
-            reader = _sqlite_engine(path, _connector(path, _read_query(path)), "BEGIN")
+            connect = _connector(path, _read_query(path))
+            reader = _sqlite_engine(path, connect, "BEGIN")
         database = Database(location, reader, None, None)
-        _prepare(database)
+        try:
+            _prepare(database)
+        except StoreOutdated:
+            return _open_copy(connect, path.name, location)
         return database
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,6 +148,16 @@ def _open_file(path: Path, read_only: bool) -> Database:
     database = Database(location, reader, _sqlite_engine(path, connect, "BEGIN IMMEDIATE"), journal)
     _prepare(database)
     return database
+
+
+def _open_copy(connect: Callable[[], sqlite3.Connection], name: str, location: str) -> Database:
+    with translated(location):
+        folder = copy_of(connect, name, location)
+    copy = Path(folder.name) / name
+    engine = _sqlite_engine(copy, _connector(copy, "mode=rw"), "BEGIN IMMEDIATE")
+    _prepare(Database(location, engine, engine, None, folder))
+    engine.dispose()
+    return Database(location, _sqlite_engine(copy, _connector(copy, "mode=ro"), "BEGIN"), None, None, folder)
 
 
 def _prepare(database: Database) -> None:

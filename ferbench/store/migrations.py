@@ -6,6 +6,7 @@ stores have run those.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from sqlalchemy import Connection, insert, inspect, select, text, update
@@ -17,7 +18,22 @@ Migration = Callable[[Connection], None]
 
 
 def _add_train_fraction(connection: Connection) -> None:
+    """The part of the target's train samples that was trained on: all, or none where the chain saw none of them."""
     connection.execute(text("ALTER TABLE runs ADD COLUMN train_fraction DOUBLE PRECISION NOT NULL DEFAULT 1"))
+    # A failed run keeps what it was asked for: it saw nothing of anything.
+    for row, record in connection.execute(text("SELECT id, record FROM runs WHERE status = 'finished'")).all():
+        try:
+            run = json.loads(record)
+            untouched = run["target_images_seen"] == 0
+        except (ValueError, TypeError, KeyError):
+            # Whoever reads this record says that it is broken.
+            continue
+        if untouched:
+            changed = json.dumps(run | {"train_fraction": 0.0}, ensure_ascii=False, separators=(",", ":"))
+            connection.execute(
+                text("UPDATE runs SET train_fraction = 0, record = :record WHERE id = :row"),
+                {"record": changed, "row": row},
+            )
 
 
 #: The first raises version 1 to 2, and so on. A new store gets the tables of schema.py at once and runs none.
@@ -65,8 +81,8 @@ def require_newest(connection: Connection, location: str) -> None:
         raise StoreError(f"{location} is empty: `ferbench run` fills it")
     if version < newest_version():
         raise StoreOutdated(
-            f"{location} has schema {version}, older than this ferbench's {newest_version()}: "
-            "open it once for writing with `ferbench run`"
+            f"{location} has schema {version}, older than this ferbench's {newest_version()}, and reading changes no "
+            "server's store: the next `ferbench run` with this store brings it up to date"
         )
 
 

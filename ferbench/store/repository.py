@@ -32,10 +32,12 @@ def open_store(url_or_path: str, *, read_only: bool = False) -> Store:
     Parameters
     ----------
     url_or_path : a file's path, or a SQLAlchemy URL (sqlite:///PATH, postgresql://user@host/name)
-    read_only : touch nothing; the way to read a store that lies in a read-only folder
+    read_only : touch nothing; the way to read a store that lies in a read-only folder. A file of an older ferbench is
+        read from a copy in a temporary folder that is brought up to date and goes when the store is closed
 
     Raises
     ------
+    StoreOutdated : with `read_only`, a server's store of an older ferbench
     StoreError : not a store, not writable, missing (with `read_only`), or written by a newer ferbench
     """
     return Store(open_database(url_or_path, read_only))
