@@ -39,6 +39,7 @@ def csv_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_first_load_against_pandas(against: Callable[..., float], csv_path: Path) -> None:
     import pandas
+
     file = CsvFile(str(csv_path), partial(csv_path.open, "rb"))
 
     def ours() -> int:

@@ -1,4 +1,6 @@
 import struct
+import threading
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -187,6 +189,58 @@ def test_a_small_file_that_claims_to_be_huge_is_refused(tmp_path: Path) -> None:
     path.write_bytes(bytes(content))
     with pytest.raises(DatasetError, match=r"a\.bmp has more than \d+ pixels"):
         decode([path])
+
+
+def odd(path: Path) -> Path:
+    """A whole picture with metadata that Pillow warns of."""
+    return saved(Image.fromarray(COLOUR), path, exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01", quality=100)
+
+
+def test_odd_metadata_is_passed_over_and_the_consumers_own_warnings_are_not(tmp_path: Path) -> None:
+    files = [odd(tmp_path / f"{number}.jpg") for number in range(60)]
+    with pytest.warns(UserWarning, match="EXIF"), Image.open(files[0]) as picture:
+        picture.getexif()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        decoded = decode_each(files, threads=4)
+        for count in range(len(files)):
+            assert next(decoded).shape == (5, 7, 3)
+            with pytest.raises(UserWarning, match="mine"):
+                warnings.warn("mine", stacklevel=1)
+            if count == 20:
+                # Another part of the program sets its own filters meanwhile.
+                warnings.resetwarnings()
+                warnings.simplefilter("error")
+
+
+def test_too_large_is_refused_where_warnings_are_silent_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(Image.fromarray(GREY), tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 34)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(DatasetError, match=r"a\.png has more than 34 pixels"):
+            decode([path])
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 35)
+    assert len(decode([path])) == 1
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_only_a_few_are_read_ahead_and_none_after_the_consumer_stops(tmp_path: Path, threads: int) -> None:
+    content = saved(Image.fromarray(GREY), tmp_path / "a.png").read_bytes()
+    read: list[int] = []
+
+    class Counted(Packed):
+        def read_bytes(self) -> bytes:
+            read.append(1)
+            return self.content
+
+    decoded = decode_each([Counted(content)] * 100, threads)
+    for consumed in range(1, 51):
+        next(decoded)
+        assert consumed <= len(read) <= consumed + 2 * threads + 2
+    decoded.close()
+    assert len(read) <= 50 + 2 * threads + 2
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
 
 
 def test_formats_that_run_programs_are_no_images(tmp_path: Path) -> None:

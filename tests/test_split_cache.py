@@ -248,6 +248,24 @@ def test_a_signature_follows_links_and_survives_broken_and_circular_ones(tmp_pat
     assert signature(disk / "happy" / "a.png") != signature(root / "train")
 
 
+def test_a_signature_ends_where_folders_are_linked_to_each_other_and_sees_every_link(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    names = [f"f{number}" for number in range(10)]
+    for name in names:
+        (root / name).mkdir(parents=True)
+        for other in names:
+            (root / name / f"to {other}").symlink_to(root / other)
+    (root / "loop").symlink_to("loop")
+    os.mkfifo(root / "pipe")
+    first = signature(root)
+    assert signature(root) == first
+    # A link that is not followed, since its folder is known already, counts by where it leads.
+    link = root / "f9" / "to f8"
+    link.unlink()
+    link.symlink_to(root / "f7")
+    assert signature(root) != first
+
+
 def test_a_root_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"dataset 'folder': .*gone cannot be read: No such file"):
         SplitCache(tmp_path / "cache").split(folder_dataset([]), tmp_path / "gone", "all")

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
@@ -29,6 +29,7 @@ from ferbench.records import Board, Environment, EpochResult, Predictions, Run, 
 from ferbench.stages import RANDOM_WEIGHTS, Cell, InitialWeights, Stage, StageChange, TrainingPart
 from ferbench.store import codec, connection, migrations, open_store
 from ferbench.store.filesystem import file_system
+from ferbench.store.outdated import copy_of
 from ferbench.store.schema import metadata
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -469,8 +470,6 @@ def test_an_older_store_is_migrated_once_and_keeps_its_rows(path, store, monkeyp
         opened.execute(text("ALTER TABLE runs ADD COLUMN fold INTEGER"))
 
     monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, add_folds))
-    with pytest.raises(StoreError, match="older than this ferbench's"):
-        open_store(str(path), read_only=True)
     for _ in range(2):
         with open_store(str(path)) as again:
             assert again.runs() == [run]
@@ -479,26 +478,145 @@ def test_an_older_store_is_migrated_once_and_keeps_its_rows(path, store, monkeyp
         assert again.runs() == [run]
 
 
-def test_a_store_of_version_1_comes_up_to_date_with_its_rows(path, store):
-    run, correct = make_run()
-    store.save_run(run, correct)
-    store.close()
+def into_version_1(path):
+    """Take from a store what came after version 1."""
     with sqlite3.connect(path) as raw:
         raw.execute("ALTER TABLE runs DROP COLUMN train_fraction")
         raw.execute("UPDATE schema_version SET version = 1")
         # Records and recipes of version 1 lack the fields that came later.
         for column, cut in (("record", ',"train_fraction":1.0'), ("record", ',"head_fit":"sgd"')):
-            assert cut in raw.execute(f"SELECT {column} FROM runs").fetchone()[0]
+            assert all(cut in text for (text,) in raw.execute(f"SELECT {column} FROM runs"))
             raw.execute(f"UPDATE runs SET {column} = replace({column}, ?, '')", (cut,))
         raw.execute("UPDATE runs SET recipe = replace(recipe, ',\"head_fit\":\"sgd\"', '')")
     raw.close()
-    with pytest.raises(StoreOutdated, match="schema 1, older than"):
-        open_store(str(path), read_only=True)
+
+
+def tables_of(path):
+    raw = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+    try:
+        return list(raw.iterdump())
+    finally:
+        raw.close()
+
+
+def test_a_store_of_version_1_comes_up_to_date_with_its_rows(path, store):
+    run, correct = make_run()
+    store.save_run(run, correct)
+    store.close()
+    into_version_1(path)
     with open_store(str(path)) as again:
         assert again.runs() == [run]
         (summary,) = again.leaderboard_rows()
         assert summary == RunSummary.of(run, correct)
         assert summary.train_fraction == 1.0 and ("head_fit", "sgd") in summary.recipe
+
+
+def test_migration_1_tells_chains_that_saw_none_of_the_target(path, store):
+    run, correct = make_run()
+    cases = [("on it", "finished", 5, 1.0), ("not on it", "finished", 0, 0.0), ("failed", "failed", 0, 1.0)]
+    for name, status, seen, _ in cases:
+        own = dataclasses.replace(run, key=fingerprint(name), target_images_seen=seen, status=status)
+        store.save_run(own, correct if status == "finished" else None)
+    store.save_run(dataclasses.replace(run, key=fingerprint("broken"), target_images_seen=0), correct)
+    store.close()
+    into_version_1(path)
+    with sqlite3.connect(path) as raw:
+        raw.execute("UPDATE runs SET record = 'no JSON' WHERE key = ?", (fingerprint("broken"),))
+    raw.close()
+    with open_store(str(path), read_only=True) as again:
+        assert [row.train_fraction for row in again.leaderboard_rows()] == [1.0, 0.0, 1.0, 1.0]
+    with sqlite3.connect(path) as raw:
+        raw.execute("DELETE FROM runs WHERE record = 'no JSON'")
+    raw.close()
+    with open_store(str(path)) as again:
+        assert {run.key: run.train_fraction for run in again.runs()} == {
+            fingerprint(name): fraction for name, *_, fraction in cases
+        }
+
+
+def test_an_outdated_file_is_read_from_a_copy_and_stays_as_it_is(path, store, tmp_path, monkeypatch):
+    run, correct = make_run()
+    store.save_run(run, correct)
+    store.close()
+    into_version_1(path)
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(copies))
+    before, tables = path.read_bytes(), tables_of(path)
+    with open_store(str(path), read_only=True) as reader:
+        assert reader.location == str(path) and reader.journal is None
+        assert reader.runs() == [run]
+        assert reader.leaderboard_rows() == [RunSummary.of(run, correct)]
+        with pytest.raises(StoreError, match="open for reading only"):
+            reader.save_run(run, correct)
+        assert len(list(copies.iterdir())) == 1
+    assert list(copies.iterdir()) == []
+    assert path.read_bytes() == before and tables_of(path) == tables
+
+
+def test_the_copy_holds_what_a_writer_has_only_in_its_log(path, store):
+    first, correct = make_run()
+    store.save_run(first, correct)
+    store.close()
+    into_version_1(path)
+    writer = sqlite3.connect(path)
+    try:
+        assert writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        writer.execute("PRAGMA wal_autocheckpoint = 0")
+        writer.execute("UPDATE runs SET seed = 77")
+        writer.commit()
+        before = path.read_bytes()
+        with open_store(str(path), read_only=True) as reader:
+            assert [row.seed for row in reader.leaderboard_rows()] == [77]
+        assert path.read_bytes() == before
+        assert path.with_name(path.name + "-wal").stat().st_size
+    finally:
+        writer.close()
+
+
+def test_an_outdated_file_that_nobody_may_write_is_read(ordinary_user):
+    place = ordinary_user / "leaderboard.sqlite"
+    run, correct = make_run()
+    with open_store(str(place)) as store:
+        store.save_run(run, correct)
+    into_version_1(place)
+    place.chmod(0o444)
+    ordinary_user.chmod(0o555)
+    before = place.read_bytes()
+    with open_store(str(place), read_only=True) as reader:
+        assert reader.runs() == [run]
+    assert place.read_bytes() == before and [file.name for file in ordinary_user.iterdir()] == [place.name]
+    with pytest.raises(StoreError, match="writable, or choose another store"):
+        open_store(str(place))
+
+
+def test_an_outdated_file_without_room_for_its_copy_is_one_line(path, store, tmp_path, monkeypatch):
+    store.close()
+    into_version_1(path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(StoreError, match=r"is read from a copy, but the folder .* takes none \(No such file.*TMPDIR"):
+        open_store(str(path), read_only=True)
+
+
+def test_a_copy_does_not_wait_for_a_writer_for_ever(path, store):
+    store.close()
+    holder = sqlite3.connect(path, isolation_level=None)
+    try:
+        holder.execute("PRAGMA journal_mode = DELETE")
+        holder.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            copy_of(lambda: sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0.05), "copy", str(path))
+    finally:
+        holder.close()
+
+
+def test_a_servers_outdated_store_is_refused_when_it_is_only_read(path, store):
+    store.close()
+    into_version_1(path)
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.connect() as opened, pytest.raises(StoreOutdated, match=r"schema 1, older than .* `ferbench run`"):
+        migrations.require_newest(opened, "postgresql://host/name")
+    engine.dispose()
 
 
 def test_a_failed_migration_changes_nothing(path, store, monkeypatch):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tiny import CLASSES
 
 from ferbench.data.split_cache import StoredSplit
-from ferbench.data.subsets import held_out, nested_part
+from ferbench.data.subsets import _balanced_order, held_out, nested_part
 
 FRACTIONS = (0.01, 0.1, 0.25, 0.5, 0.75, 0.99, 1.0)
 
@@ -118,6 +118,41 @@ def test_one_large_film_is_not_the_smallest_part() -> None:
     labels = [number % 2 for number in range(200)]
     part = nested_part(labels, groups, 0.1)
     assert len(part) == 20 and "long" not in {groups[index] for index in part}
+
+
+def test_many_groups_of_one_are_nested_and_keep_their_classes() -> None:
+    # Each person once, as in data of the web; 64 candidates are enough to keep the classes in step.
+    labels = np.random.default_rng(3).choice(7, 20_000, p=[0.3, 0.25, 0.2, 0.1, 0.08, 0.05, 0.02]).tolist()
+    groups = [f"person {number}" for number in range(len(labels))]
+    parts = [set(nested_part(labels, groups, fraction)) for fraction in FRACTIONS]
+    whole = Counter(labels)
+    for smaller, larger in itertools.pairwise(parts):
+        assert smaller < larger
+    for part, fraction in zip(parts, FRACTIONS, strict=True):
+        assert len(part) == round(fraction * len(labels))
+        own = Counter(labels[index] for index in part)
+        assert all(abs(own[label] - fraction * count) <= 20 for label, count in whole.items())
+
+
+@given(counts=st.lists(st.lists(st.integers(0, 9), min_size=3, max_size=3).filter(any), min_size=2, max_size=150))
+@settings(max_examples=100, deadline=None)
+def test_the_order_of_groups_is_that_of_its_rule(counts: list[list[int]]) -> None:
+    table = [[Fraction(count) for count in row] for row in counts]
+    whole = [sum(column) for column in zip(*table, strict=True)]
+    share = [value / sum(whole) for value in whole]
+    median = float(np.median([float(sum(row)) for row in table]))
+    left, taken, expected = list(range(len(table))), [Fraction(0)] * 3, []
+    while left:
+        allowed = [row for row in left if sum(table[row]) <= max(median, sum(taken))] or left
+        distances = []
+        for row in allowed[:64]:
+            joined = [one + other for one, other in zip(taken, table[row], strict=True)]
+            distances.append((sum(abs(v / sum(joined) - s) for v, s in zip(joined, share, strict=True)), row))
+        chosen = min(distances)[1]
+        taken = [one + other for one, other in zip(taken, table[chosen], strict=True)]
+        left.remove(chosen)
+        expected.append(chosen)
+    assert _balanced_order(np.array(counts)) == expected
 
 
 @pytest.mark.parametrize("fraction", [0.3, 1.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -81,6 +82,91 @@ def test_the_place_itself_may_be_a_link_and_links_within_it_are_followed(tmp_pat
     (disk / "joy").symlink_to(disk / "happy")
     (disk / "happy" / "up").symlink_to(disk)
     assert contents(tmp_path / "data") == {"happy/a.png": b"1", "joy/a.png": b"1"}
+
+
+def test_a_link_to_a_folder_that_it_lies_in_is_not_followed(tmp_path: Path) -> None:
+    written(tmp_path, {"a/b/x.png": b"1", "happy/y.png": b"2"})
+    (tmp_path / "a" / "b" / "loop").symlink_to("..")
+    (tmp_path / "happy" / "happy").symlink_to(".")
+    assert contents(tmp_path) == {"a/b/x.png": b"1", "happy/y.png": b"2"}
+
+
+def test_a_link_into_a_folder_that_holds_the_way_there_is_not_followed(tmp_path: Path) -> None:
+    # From `in`, `up` leads to a folder above the folder that the link led to.
+    written(tmp_path / "d", {"pool/deep/x.png": b"1"})
+    (tmp_path / "d" / "in").symlink_to("pool/deep")
+    (tmp_path / "d" / "pool" / "deep" / "up").symlink_to("..")
+    assert set(contents(tmp_path / "d")) == {"pool/deep/x.png", "in/x.png"}
+
+
+@pytest.mark.parametrize("count", [2, 6, 12])
+def test_folders_linked_to_each_other_are_listed_a_few_times(tmp_path: Path, count: int) -> None:
+    names = [f"f{number:02}" for number in range(count)]
+    for name in names:
+        written(tmp_path, {f"{name}/{name}.png": b"1"})
+        for other in names:
+            if other != name:
+                (tmp_path / name / f"to {other}").symlink_to(tmp_path / other)
+    listed = [str(file.path) for file in tree_files(tmp_path)]
+    # Each plainly, by every link of a plain folder, and by what no link had led to yet.
+    assert len(listed) == len(set(listed)) <= count * (count + 1)
+    assert {f"{name}/{name}.png" for name in names} <= set(listed)
+    assert f"f00/to f01/{names[1]}.png" in listed and f"f01/to f00/{names[0]}.png" in listed
+
+
+def test_all_links_to_one_folder_are_followed_so_that_nothing_goes_missing(tmp_path: Path) -> None:
+    written(tmp_path, {"pool/x.png": b"1"})
+    for name in ("zzz", "beta", "alpha"):
+        (tmp_path / name).symlink_to("pool")
+    assert set(contents(tmp_path)) == {f"{name}/x.png" for name in ("alpha", "beta", "pool", "zzz")}
+
+
+def test_links_to_files_within_the_place_are_all_followed(tmp_path: Path) -> None:
+    written(tmp_path, {"happy/a.png": b"1"})
+    for name in ("b.png", "c.png"):
+        (tmp_path / name).symlink_to(tmp_path / "happy" / "a.png")
+    assert contents(tmp_path) == {"happy/a.png": b"1", "b.png": b"1", "c.png": b"1"}
+
+
+def test_links_in_a_circle_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(DatasetError, match=r"/a is a link to .*, which cannot be reached \(Too many levels.*\): mend"):
+        tree_files(tmp_path)
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, linked: bool) -> None:
+    root = written(tmp_path / "d", {"happy/a.png": b"1"})
+    os.mkfifo(root / ".pipe" if linked else root / "x.png")
+    if linked:
+        (root / "x.png").symlink_to(root / ".pipe")
+    with pytest.raises(DatasetError, match=r"x\.png is no file but a pipe, .*: remove it"):
+        tree_files(root)
+
+
+def test_a_pipe_in_the_place_of_a_file_or_a_zip_is_refused(tmp_path: Path) -> None:
+    (file,) = tree_files(written(tmp_path / "d", {"a.png": b"1"}))
+    (tmp_path / "d" / "a.png").unlink()
+    os.mkfifo(tmp_path / "d" / "a.png")
+    os.mkfifo(tmp_path / "d.zip")
+    with pytest.raises(DatasetError, match=r"a\.png is no file but a pipe"):
+        file.read_bytes()
+    with pytest.raises(DatasetError, match=r"d\.zip is no file but a pipe"):
+        tree_files(tmp_path / "d.zip")
+
+
+def test_a_socket_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind("s.png")
+        with pytest.raises(DatasetError, match=r"s\.png is no file but a socket"):
+            tree_files(tmp_path)
+
+
+def test_a_device_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="/dev/null is no file but a device"):
+        tree_files(Path("/dev/null"))
 
 
 @pytest.mark.parametrize("below", ["train", "happy/b.png"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +29,12 @@ SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".pgm", ".ppm", ".pnm", ".tif", ".tiff", ".webp", ".jp2")
 )
 
-_BLOCK = 64
 _ORIENTATION = 0x0112
+_TRIES = 5
 
 
 def decode_each(images: Iterable[ImageFile], threads: int | None = None) -> Iterator[NDArray[np.uint8]]:
-    """All images as pixels, in their order; no more than 64 are held at once.
+    """All images as pixels, in their order; no more than two for each thread and two more are held at once.
 
     Parameters
     ----------
@@ -77,28 +79,66 @@ def reduced(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def _each(images: Iterable[ImageFile], threads: int | None) -> Iterator[NDArray[np.uint8] | DatasetError]:
-    files = list(images)
-    with ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1)) as pool:
-        for start in range(0, len(files), _BLOCK):
-            yield from _block(pool, files[start : start + _BLOCK])
+    threads = threads or min(8, os.cpu_count() or 1)
+    most = 2 * threads + 2
+    waiting: deque[Future[NDArray[np.uint8] | DatasetError]] = deque()
+    with ThreadPoolExecutor(threads, initializer=_silence_thread) as pool:
+        try:
+            for image in images:
+                if len(waiting) == most:
+                    # Half at once, since a thread that is woken for each small picture costs more than the picture.
+                    while len(waiting) > most // 2:
+                        yield waiting.popleft().result()
+                waiting.append(pool.submit(_outcome, image))
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
-def _block(pool: ThreadPoolExecutor, images: Sequence[ImageFile]) -> list[NDArray[np.uint8] | DatasetError]:
-    from PIL import Image
+class _OfDecoders:
+    """Stands in a warning filter for the message's pattern: any message matches, but in our threads alone."""
 
-    # Pillow warns of odd metadata, which says nothing of the pixels, and of large pictures, which are refused.
-    # Set here and not in the threads, since filters belong to the whole process.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return list(pool.map(_outcome, images))
+    def match(self, _message: str) -> bool:
+        return getattr(_thread, "decodes", False)
+
+
+# Pillow warns of odd metadata, which says nothing of the pixels, and of large pictures, which are refused below.
+# Filters belong to the whole process and threads decode while the consumer works, so that `catch_warnings` would
+# silence the consumer too. This filter touches no thread but ours and may stay.
+_thread = threading.local()
+_filter_lock = threading.Lock()
+_FILTER = ("ignore", _OfDecoders(), Warning, None, 0)
+
+
+def _silence_thread() -> None:
+    _thread.decodes = True
+
+
+def _keep_filter() -> None:
+    """Put the filter before all others: what else runs in the process may have taken it away or overruled it."""
+    filters = cast(list[object], warnings.filters)
+    if filters and filters[0] is _FILTER:
+        return
+    with _filter_lock:
+        if _FILTER in filters:
+            filters.remove(_FILTER)
+        filters.insert(0, _FILTER)
 
 
 def _outcome(image: ImageFile) -> NDArray[np.uint8] | DatasetError:
-    try:
-        return _decoded(image)
-    except DatasetError as error:
-        return error
+    reason = ""
+    for _ in range(_TRIES):
+        _keep_filter()
+        try:
+            return _decoded(image)
+        except DatasetError as error:
+            return error
+        except Warning as warning:
+            # Filters that make errors of warnings were put before ours in the meantime.
+            reason = str(warning)
+    return DatasetError(f"image {image} is broken ({reason}): replace or remove it")
 
 
 def _decoded(image: ImageFile) -> NDArray[np.uint8]:
@@ -106,16 +146,16 @@ def _decoded(image: ImageFile) -> NDArray[np.uint8]:
 
     try:
         with Image.open(image if isinstance(image, Path) else BytesIO(image.read_bytes()), formats=FORMATS) as picture:
+            _refuse_huge(picture, image)
             return _pixels(picture)
-    except DatasetError:
+    except (DatasetError, Warning):
         raise
     except FileNotFoundError:
         raise DatasetError(f"image {image} does not exist: the copy of the data is incomplete") from None
     except UnidentifiedImageError:
         raise DatasetError(f"{image} is not an image that can be read: replace or remove it") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        most = Image.MAX_IMAGE_PIXELS
-        raise DatasetError(f"image {image} has more than {most} pixels: reduce or remove it") from None
+    except Image.DecompressionBombError:
+        raise _too_large(image) from None
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them into
         reason = str(error) or type(error).__name__
         if isinstance(error, OSError) and error.errno is not None:
@@ -123,6 +163,21 @@ def _decoded(image: ImageFile) -> NDArray[np.uint8]:
                 f"image {image} cannot be read ({error.strerror}): check the disk and its rights"
             ) from error
         raise DatasetError(f"image {image} is broken ({reason}): replace or remove it") from error
+
+
+def _refuse_huge(picture: Image.Image, image: ImageFile) -> None:
+    # Pillow only warns of what is less than twice too large.
+    from PIL import Image
+
+    most = Image.MAX_IMAGE_PIXELS
+    if most is not None and picture.width * picture.height > most:
+        raise _too_large(image)
+
+
+def _too_large(image: ImageFile) -> DatasetError:
+    from PIL import Image
+
+    return DatasetError(f"image {image} has more than {Image.MAX_IMAGE_PIXELS} pixels: reduce or remove it")
 
 
 def _pixels(picture: Image.Image) -> NDArray[np.uint8]:
@@ -142,8 +197,9 @@ def _pixels(picture: Image.Image) -> NDArray[np.uint8]:
     if picture.mode in ("L", "1"):
         return np.array(picture.convert("L"), np.uint8)[:, :, None]
     pixels = np.array(picture.convert("RGB"), np.uint8)
-    first = pixels[:, :, :1]
-    return first.copy() if (pixels == first).all() else pixels
+    first = pixels[:, :, 0]
+    grey = (pixels[:, :, 1] == first).all() and (pixels[:, :, 2] == first).all()
+    return first[:, :, None].copy() if grey else pixels
 
 
 def _high_bytes(picture: Image.Image) -> NDArray[np.uint8]:

@@ -6,7 +6,10 @@ strategies on the same samples.
 
 from __future__ import annotations
 
+import bisect
 import hashlib
+import heapq
+from collections import deque
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -17,6 +20,9 @@ from ferbench.data.split_cache import StoredSplit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+#: Groups among which the next one is chosen.
+_LOOKED_AT = 64
 
 
 def held_out(stored: StoredSplit, indices: NDArray[np.int64], share: Fraction) -> NDArray[np.int64]:
@@ -64,8 +70,9 @@ def nested_part(labels: Sequence[int], groups: Sequence[str] | None, fraction: f
 
     Without groups every class gives its own share of samples, the first in their order, at least one. Groups (films,
     subjects) are taken whole, in one order for all fractions: the next is the one that brings the classes of all that
-    is taken nearest to those of the whole, among those that do not more than double what is there. The part is as near
-    to the wanted size as that order allows, and at least one group.
+    is taken nearest to those of the whole, among the first 64, in the order of their names' hashes, of those that do
+    not more than double what is there. The part is as near to the wanted size as that order allows, and at least one
+    group.
 
     Parameters
     ----------
@@ -89,30 +96,44 @@ def _whole_groups(labels: Sequence[int], groups: Sequence[str], fraction: float)
     names = sorted(set(groups), key=_hashed)
     place = {name: row for row, name in enumerate(names)}
     classes = {label: column for column, label in enumerate(sorted(set(labels)))}
-    counts = np.zeros((len(names), len(classes)))
-    for name, label in zip(groups, labels, strict=True):
-        counts[place[name], classes[label]] += 1
-    sizes = counts.sum(axis=1)
-    shares = counts.sum(axis=0) / len(labels)
-    small_enough = np.median(sizes)
-    taken = np.zeros(len(classes))
-    left = np.ones(len(names), dtype=bool)
-    order: list[int] = []
-    reached: list[float] = []
-    while left.any():
-        allowed = left & (sizes <= max(small_enough, taken.sum()))
-        candidates = np.flatnonzero(allowed if allowed.any() else left)
-        joined = taken + counts[candidates]
-        distance = np.abs(joined / joined.sum(axis=1, keepdims=True) - shares).sum(axis=1)
-        chosen = int(candidates[np.argmin(distance)])
-        taken = taken + counts[chosen]
-        left[chosen] = False
-        order.append(chosen)
-        reached.append(float(taken.sum()))
+    counts = np.zeros((len(names), len(classes)), np.int64)
+    np.add.at(counts, ([place[name] for name in groups], [classes[label] for label in labels]), 1)
+    order = _balanced_order(counts)
     # Sizes rise along the order, so that the nearest one grows with the fraction.
-    nearest = int(np.argmin(np.abs(np.array(reached) - fraction * len(labels))))
+    reached = np.cumsum(counts.sum(axis=1)[order])
+    nearest = int(np.argmin(np.abs(reached - fraction * len(labels))))
     within = {names[row] for row in order[: nearest + 1]}
     return [index for index, name in enumerate(groups) if name in within]
+
+
+def _balanced_order(counts: NDArray[np.int64]) -> list[int]:
+    """The order in which groups are taken; counts is int64 [groups, classes], groups by the hash of their names."""
+    sizes = counts.sum(axis=1)
+    size_of = sizes.tolist()
+    whole, n = counts.sum(axis=0), int(sizes.sum())
+    small_enough = float(np.median(sizes))
+    by_size = deque(np.argsort(sizes, kind="stable").tolist())
+    # Rows that may be taken, as negative numbers: the first of them stand at the end, where they are cheap to remove.
+    allowed: list[int] = []
+    taken, total = np.zeros_like(whole), 0
+    order: list[int] = []
+    while allowed or by_size:
+        while by_size and size_of[by_size[0]] <= max(small_enough, total):
+            bisect.insort(allowed, -by_size.popleft())
+        first = [-row for row in allowed[: -_LOOKED_AT - 1 : -1]] or heapq.nsmallest(_LOOKED_AT, by_size)
+        joined = counts[first] + taken
+        size = sizes[first] + total
+        # Whole numbers, so that candidates of the same distance are seen to be so on every machine.
+        distance = np.abs(joined * n - size[:, None] * whole).sum(axis=1) / size
+        best = int(distance.argmin())
+        chosen = first[best]
+        if allowed:
+            del allowed[-1 - best]
+        else:
+            by_size.remove(chosen)
+        taken, total = joined[best], total + size_of[chosen]
+        order.append(chosen)
+    return order
 
 
 def _hashed(name: str) -> str:

@@ -6,7 +6,6 @@ What leads out of the place that was named, is protected or would swell beyond r
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 import threading
@@ -63,7 +62,7 @@ class TreeFile:
         try:
             if self._archive is not None:
                 return self._archive.open(self._place)
-            _refuse_special(self._place, os.stat(self._place).st_mode)
+            _refuse_special(self._place, Path(self._place).stat().st_mode)
             return Path(self._place).open("rb")
         except FileNotFoundError:
             raise DatasetError(f"{self} does not exist: the copy of the data is incomplete") from None
@@ -174,9 +173,10 @@ def _walked(root: Path, into_zips: bool, only: Collection[str]) -> Iterator[Tree
             else:
                 yield TreeFile(path, entry.status.st_size, entry.place)
     except OSError as error:
-        what = "folder " if os.path.isdir(error.filename or root) else ""
+        place = Path(error.filename or root)
+        what = "folder " if place.is_dir() else ""
         reason = error.strerror or str(error)
-        raise DatasetError(f"{what}{error.filename or root} cannot be read ({reason}): check its rights") from error
+        raise DatasetError(f"{what}{place} cannot be read ({reason}): check its rights") from error
 
 
 def _refuse_link(link: Entry, target: Path, root: Path, real: Path) -> None:

@@ -40,9 +40,9 @@ class Entry:
 def walk(root: Path, *, outside: bool, passed_over: Callable[[str, str], bool] | None = None) -> Iterator[Entry]:
     """All entries below a folder: in each folder sorted by name, those below a folder after all of its own.
 
-    A link to a folder is followed once for each real folder, in the order of names, and never to a folder that it lies
-    in, whether the way there is plain or through other links. So folders that are linked to each other are listed a
-    limited number of times.
+    A link to a folder is followed, but never to a folder that it lies in, whether the way there is plain or through
+    other links; and where it lies in a linked folder itself, only to what no link has led to yet. So folders that are
+    linked to each other are listed a limited number of times, and nothing goes missing.
 
     Parameters
     ----------
@@ -61,7 +61,8 @@ def walk(root: Path, *, outside: bool, passed_over: Callable[[str, str], bool] |
         folder = to_do.pop()
         if folder.link is not None:
             leads_out = not folder.real.is_relative_to(real_root)
-            if folder.real in followed or (leads_out and not outside) or folder.lies_in_itself():
+            again = folder.real in followed and len(folder.above) > 1
+            if again or (leads_out and not outside) or folder.lies_in_itself():
                 yield folder.link
                 continue
             followed.add(folder.real)
@@ -74,9 +75,7 @@ def walk(root: Path, *, outside: bool, passed_over: Callable[[str, str], bool] |
             if entry.is_symlink():
                 link = _link(entry, folder.prefix)
                 if link.is_folder and link.target is not None:
-                    below.append(
-                        _Folder(link.place, f"{link.path}/", link.target, (*folder.above, folder.real), link)
-                    )
+                    below.append(_Folder(link.place, f"{link.path}/", link.target, (*folder.above, folder.real), link))
                 else:
                     yield link
             elif entry.is_dir():
