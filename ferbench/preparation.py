@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -125,15 +126,13 @@ class Preparation:
         return tuple(cells)
 
     def _check_apart(self, target: str, auxiliary: str) -> None:
-        """Raise UsageError where two names are one place, as `folder:faces` and `folder:./faces` are."""
-        one, other = (parse_reference(name, self._catalog.dataset).dataset for name in (target, auxiliary))
-        family, colon, _ = one.name.partition(":")
-        if not colon or not other.name.startswith(family + colon) or one.name == other.name:
+        """Raise UsageError where two names behind one prefix are one path, as `folder:faces` and `folder:./faces`."""
+        one, other = (parse_reference(name, self._catalog.dataset).dataset.name for name in (target, auxiliary))
+        (family, colon, path), (other_family, _, other_path) = one.partition(":"), other.partition(":")
+        if not colon or family != other_family or one == other:
             return
-        if self._roles.root(one).resolve() == self._roles.root(other).resolve():
-            raise UsageError(
-                f"{one.name} is the target and, as {other.name}, an auxiliary at once: name another dataset"
-            )
+        if Path(path).expanduser().resolve() == Path(other_path).expanduser().resolve():
+            raise UsageError(f"{one} is the target and, as {other}, an auxiliary at once: name another dataset")
 
     def _images(self, matrix: Matrix, labels: str, epochs: float) -> int:
         """Epochs as images: passes over the target and all named auxiliaries, one budget for every cell."""

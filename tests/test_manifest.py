@@ -16,7 +16,7 @@ from ferbench import Dataset
 from ferbench.catalog import Catalog
 from ferbench.data.roles import RoleReader
 from ferbench.data.split_cache import SplitCache
-from ferbench.errors import DatasetError, UnknownName
+from ferbench.errors import DatasetError, UnknownName, UsageError
 from ferbench.plugin_source import Plugin
 from ferbench.testing import check_dataset
 from ferbench_plugins import manifest
@@ -310,3 +310,17 @@ def test_a_decoded_split_is_kept_until_the_manifest_or_one_of_its_pictures_chang
     path.write_text(PLAIN.replace("Happy", "fear"), "utf-8")
     digests("train")
     assert len(loads) == 3
+
+
+def test_two_manifests_of_one_folder_are_two_datasets(bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    rows = {"one.csv": range(20), "two.csv": range(20, 40)}
+    for number in range(40):
+        Image.new("L", (4, 4), number * 6).save(tmp_path / f"{number}.png")
+    for file, numbers in rows.items():
+        lines = [f"{number}.png,{('happy', 'sad')[number % 2]}" for number in numbers]
+        (tmp_path / file).write_text("\n".join(["path,label", *lines]) + "\n", "utf-8")
+    monkeypatch.chdir(tmp_path)
+    axes = {"targets": ("manifest:one.csv:hold-out",), "recipe": {"images_seen": 64, "batch_size": 8, "image_size": 12}}
+    assert len(bench.run("cascade", auxiliaries=(("manifest:two.csv",),), **axes).finished) == 1
+    with pytest.raises(UsageError, match=r"manifest:one\.csv is the target and, as manifest:\./one\.csv, an auxiliary"):
+        bench.run("cascade", auxiliaries=(("manifest:./one.csv",),), **axes)
