@@ -91,7 +91,9 @@ def datasets(home: Path) -> Call:
     def call(*arguments: str, code: int = 0) -> Result:
         result = CliRunner().invoke(root, ["--plugin", "shots_plugin.py", "datasets", *arguments], prog_name="ferbench")
         assert result.exit_code == code, result.output
-        assert all(len(line) <= 80 for line in result.stdout.splitlines() if "--json" not in arguments)
+        # A path is never broken, however long pytest's own folders are.
+        lines = [line for line in result.stdout.splitlines() if str(Path.cwd()) not in line]
+        assert "--json" in arguments or all(len(line) <= 80 for line in lines)
         return result
 
     return call
