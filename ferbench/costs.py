@@ -63,7 +63,9 @@ def plan_cost(
     for stage in plan.stages:
         if stage.fingerprint in done:
             continue
-        known = measured.get(speed_key(stage, device_kind, threads))
+        # A machine's time does not grow with the images alone: of another size nothing is known.
+        by_steps = stage.recipe.head_fit == "sgd"
+        known = measured.get(speed_key(stage, device_kind, threads)) if by_steps else None
         images = stage.recipe.images_seen + _EVALUATION_SHARE * evaluated.get(stage.fingerprint, 0)
         seconds[stage.fingerprint] = None if known is None else images / known.images_per_second
         memory.append(None if known is None else known.peak_memory_bytes)

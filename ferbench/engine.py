@@ -224,9 +224,11 @@ class Engine:
         labels = cell.cell.recipe.label_set
         report = self._roles.report(cell.cell.target, labels).pictures
         for part in dict.fromkeys(part for stage in chain for part in stage.parts):
-            trained = set(self._roles.train(part.dataset, labels, part.fraction).pictures)
+            samples = self._roles.train(part.dataset, labels, part.fraction)
+            trained = set(samples.pictures)
             if count := sum(picture in trained for picture in report):
-                yield f"{count} of {len(report)} reported pictures are in the train part of {part.dataset} too"
+                where = f"{samples.dataset} {samples.splits}"
+                yield f"{count:,} of {len(report):,} reported pictures are among those trained on, in {where}"
 
 
 class _Watch(StageWatch):

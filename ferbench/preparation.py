@@ -190,10 +190,11 @@ class Preparation:
             *(reference, samples.splits, samples.content, samples.count, samples.synthetic, fraction, samples.whole)
         )
         if abs(part.share - fraction) > _FAR_OFF * fraction:
+            why = "one sample of every class at least" if samples.groups is None else "whole films or people"
             self._warn(
-                f"{samples.dataset}: {100 * fraction:g} % of its train samples were asked for, whole films or people "
-                f"and at least one sample of every class give {100 * part.share:.3g} % ({part.count} of {part.whole}); "
-                "rows show what is there, and parts that come out equal are one row"
+                f"{samples.dataset}: {100 * fraction:g} % of its train samples were asked for, {why} make it "
+                f"{100 * part.share:.3g} % ({part.count} of {part.whole}); rows show what is there, and parts that come "
+                "out equal are one row"
             )
         return part
 

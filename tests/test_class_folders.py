@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from ferbench.cli import root
 from ferbench.components import Dataset
 from ferbench.data.roles import RoleReader
 from ferbench.errors import DatasetError, FerbenchError, UnknownName, UsageError
@@ -378,3 +380,25 @@ def test_one_folder_under_two_names_is_not_two_datasets(bench, tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=r"folder:faces is the target and, as folder:\./faces, an auxiliary at once"):
         bench.run("cascade", targets=("folder:faces:hold-out",), auxiliaries=(("folder:./faces",),))
+
+
+def test_a_board_keeps_its_first_name_and_its_rows_their_predictions(
+    bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
+    paths = [
+        f"{split}/{name}/{number}.png" for split in ("train", "test") for name in ("happy", "sad") for number in "1234"
+    ]
+    tree(tmp_path / "faces", *paths)
+    monkeypatch.chdir(tmp_path)
+    axes = {"auxiliaries": ((),), "recipe": {"images_seen": 16, "batch_size": 8, "image_size": 12}}
+    (first,) = bench.run("target-only", targets=("folder:faces",), **axes).finished
+    (second,) = bench.run("target-only", targets=("folder:./faces",), seeds=(1,), **axes).finished
+    assert first.board.fingerprint == second.board.fingerprint
+    (board,) = bench.store.boards().values()
+    assert board.target == "folder:faces"
+    for run in (first, second):
+        ((found, predictions),) = bench.store.run_predictions(run.row)
+        assert found.key == run.key and len(predictions.ids) == 8
+    arguments = ["leaderboard", "--store", bench.store.location, "-t", "folder:./faces"]
+    result = CliRunner().invoke(root, arguments, prog_name="ferbench")
+    assert result.exit_code == 0 and "folder:faces test" in result.stdout

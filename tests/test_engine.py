@@ -346,7 +346,10 @@ def test_rows_show_the_part_of_train_that_is_there(bench) -> None:
         *(("source-only", 0.0), ("target-only", 9 / 56)),
     ]
     (told, _) = [line for line in bench.reporter.warnings if "were asked for" in line]
-    assert "small: 10 % of its train samples were asked for" in told and "give 16.1 % (9 of 56)" in told
+    assert (
+        "small: 10 % of its train samples were asked for" in told
+        and "whole films or people make it 16.1 % (9 of 56)" in told
+    )
 
 
 def test_reported_pictures_that_are_trained_on_are_said(make_bench) -> None:  # type: ignore[no-untyped-def]
@@ -361,7 +364,7 @@ def test_reported_pictures_that_are_trained_on_are_said(make_bench) -> None:  # 
 
     bench = make_bench(catalog=tiny_catalog(dataclasses.replace(other, load=with_copies)))
     cascade, alone = bench.run("cascade target-only", auxiliaries=(("copies",),)).finished
-    assert "3 of 35 reported pictures are in the train part of copies too" in cascade.notes
+    assert "3 of 35 reported pictures are among those trained on, in copies tr" in cascade.notes
     assert not any("reported pictures" in note for note in alone.notes)
 
 

@@ -103,7 +103,7 @@ def test_large_pictures_are_kept_smaller_and_named_by_what_they_were(tmp_path: P
     for _ in range(2):
         stored = SplitCache(tmp_path / "cache").split(folder_dataset([]), tmp_path / "data", "all")
         assert stored.shapes.tolist() == [[LARGEST_SIDE, LARGEST_SIDE // 2, 1], [8, 8, 1]]
-        assert stored.warnings == ("1 picture of all, kept with 512 pixels on the longer side",)
+        assert stored.warnings == ("1 picture of split all kept at 512 pixels on the longer side",)
         head = f"{(LARGEST_SIDE * 2, LARGEST_SIDE, 1)}/happy//kept at 512/".encode()
         assert stored.digests[0] == hashlib.sha256(head + made["happy_0"].tobytes()).hexdigest()
 

@@ -83,7 +83,7 @@ class Fractions(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             except ValueError:
                 number = 0.0
             if not 0 < number <= 1:
-                self.fail(f"{part.strip()!r} of {value!r} is no number above 0 and at most 1, such as 0.25", param, ctx)
+                self.fail(f"{part.strip()!r} is no number above 0 and at most 1, such as 0.25", param, ctx)
             found.append(number)
         return tuple(found)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +63,7 @@ def leaderboard(
             rows = store.leaderboard_rows()
     tables = leaderboards(rows)
     if target is not None and (rows or reported is not None):
-        tables, reported = _of_target(tables, reported, target)
+        tables, reported = _of_target(tables, reported, target, _names(rows))
     if as_json:
         from ferbench.reported_results import as_json as reported_json
 
@@ -137,10 +137,22 @@ def _reported_lines(reported: Sequence[ReportedResult], dataset: str, split: str
     return reported_lines(of_dataset, dataset, split, width=width(), paint=paint())
 
 
+def _names(rows: Collection[RunSummary]) -> dict[str, set[str]]:
+    """Under which names each board's data was asked for, with and without splits, by the board's fingerprint."""
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        if row.board is not None:
+            found.setdefault(row.board.fingerprint, set()).update((row.target, row.target.rpartition(":")[0]))
+    return found
+
+
 def _of_target(
-    tables: tuple[BoardTable, ...], reported: tuple[ReportedResult, ...] | None, target: str
+    tables: tuple[BoardTable, ...],
+    reported: tuple[ReportedResult, ...] | None,
+    target: str,
+    asked_as: Mapping[str, set[str]],
 ) -> tuple[tuple[BoardTable, ...], tuple[ReportedResult, ...] | None]:
-    found = tuple(table for table in tables if table.board.target == target)
+    found = tuple(t for t in tables if target in {t.board.target, *asked_as.get(t.board.fingerprint, ())})
     of_target = None if reported is None else tuple(result for result in reported if result.dataset == target)
     if not found and not of_target:
         names = [table.board.target for table in tables] + [result.dataset for result in reported or ()]

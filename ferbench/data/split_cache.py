@@ -196,7 +196,7 @@ class SplitCache:
             warnings = list(samples.warnings)
             if shrunk:
                 count = "1 picture of" if shrunk == 1 else f"{shrunk} pictures of"
-                warnings.append(f"{count} {split}, kept with {LARGEST_SIDE} pixels on the longer side")
+                warnings.append(f"{count} split {split} kept at {LARGEST_SIDE} pixels on the longer side")
             table = {
                 "shapes": shapes,
                 "class_names": names,

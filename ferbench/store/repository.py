@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Table, and_, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, false, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ferbench.errors import StoreError
@@ -227,22 +227,20 @@ class Store:
                 .join(boards, boards.c.fingerprint == runs.c.board)
                 .outerjoin(
                     table,
-                    and_(
-                        table.c.stage == runs.c.final_stage,
-                        table.c.dataset == boards.c.target,
-                        table.c.split == boards.c.split,
-                        table.c.content == boards.c.fingerprint,
-                    ),
+                    # Not by the names of dataset and split: the same pictures may have been asked for under others.
+                    and_(table.c.stage == runs.c.final_stage, table.c.content == boards.c.fingerprint),
                 )
                 .where(runs.c.entry == entry_of(connection, row), runs.c.status == "finished")
-                .order_by(boards.c.fingerprint, runs.c.seed, runs.c.id)
+                .order_by(boards.c.fingerprint, runs.c.seed, runs.c.id, table.c.id)
             )
             rows = connection.execute(query).all()
         if not rows:
             raise StoreError(f"row {row} has no finished run in {self.location}: `ferbench leaderboard` shows why")
-        found = []
+        found: list[tuple[Run, Predictions]] = []
         for line in rows:
             run = codec.from_json(Run, line.record)
+            if found and found[-1][0].key == run.key:
+                continue
             if line.stage is None:
                 raise StoreError(
                     f"{self.location} holds no predictions of row {run.row}, seed {run.cell.seed}: "
@@ -280,7 +278,8 @@ def _upsert(
 
 
 def _save_board(connection: Connection, board: Board) -> None:
-    _upsert(connection, boards, codec.board_columns(board), ("fingerprint",))
+    """The first names that a board was given stay, under whatever others its data is asked for later."""
+    _upsert(connection, boards, codec.board_columns(board), ("fingerprint",), false())
 
 
 def _check_run(run: Run, correct: NDArray[np.bool_] | None) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from ferbench.errors import DatasetError
+from ferbench.errors import DatasetError, SplitMissing
 from ferbench_plugins.fer2013.published import CLASSES, SPLITS
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class CsvTable:
         emotion, pixels = self._columns.index("emotion"), self._columns.index("pixels")
         usage = self._columns.index("usage") if "usage" in self._columns else None
         if usage is None and split != TRAINING:
-            raise DatasetError(
+            raise SplitMissing(
                 f"{self._name} has no column Usage: it holds {TRAINING} alone; use a whole fer2013.csv for {split}"
             )
         start, row, number = self._start, 1, -1

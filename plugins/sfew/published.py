@@ -23,9 +23,12 @@ TEST_COUNT = 372
 def count_warnings(names: Sequence[str], split: str) -> list[str]:
     """At most one line, if a copy's samples are not the aligned faces as published; `names` has each sample's class."""
     difference = count_difference(names, COUNTS[split], split)
-    if difference is None:
-        return []
     aligned, frames = sum(COUNTS[split].values()), FRAMES[split]
+    if difference is None:
+        return [
+            f"{split}: these are the {aligned} aligned faces; published numbers mix them with all {frames} frames, "
+            "compare scores only at the same n"
+        ]
     if len(names) == aligned:
         return [f"{difference}: as many as the aligned faces, but under other labels: is the copy changed?"]
     if len(names) == frames:
