@@ -193,8 +193,8 @@ class Preparation:
             why = "one sample of every class at least" if samples.groups is None else "whole films or people"
             self._warn(
                 f"{samples.dataset}: {100 * fraction:g} % of its train samples were asked for, {why} make it "
-                f"{100 * part.share:.3g} % ({part.count} of {part.whole}); rows show what is there, and parts that come "
-                "out equal are one row"
+                f"{100 * part.share:.3g} % ({part.count} of {part.whole}); rows show what is there, and parts that "
+                "come out equal are one row"
             )
         return part
 
