@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ferbench.leaderboard import interval_json
 from ferbench.recipes import RecipeValue, in_words
 from ferbench.records import Entry, Interval
 
@@ -77,13 +78,7 @@ def as_json(of_board: Iterable[Curve]) -> list[dict[str, Any]]:
                     "train_fraction": point.train_fraction,
                     "row": point.row,
                     "seeds": list(point.seeds),
-                    "accuracy": {
-                        "mean": point.accuracy.mean,
-                        "sd": point.accuracy.sd,
-                        "low": point.accuracy.low,
-                        "high": point.accuracy.high,
-                        "interval": point.accuracy.kind,
-                    },
+                    "accuracy": interval_json(point.accuracy),
                 }
                 for point in curve.points
             ],

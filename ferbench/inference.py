@@ -79,10 +79,7 @@ class Inference:
         if split in dataset.splits:
             found = split
         elif found is None and wanted in ROLES:
-            roles = dataset.roles
-            if dataset.roles_at is not None:
-                roles = dataset.roles_at(self._bench.roles.root(dataset))
-            found = roles.get(wanted)
+            found = self._bench.roles.roles_of(dataset).get(wanted)
         if found is None:
             known = ", ".join(dict.fromkeys(("report", "select", *dataset.splits)))
             raise UsageError(f"dataset {dataset.name!r} has no split {split!r}: there are {known}")

@@ -304,9 +304,9 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
         "image_size": entry.image_size,
         "device": entry.device,
         "seeds": list(entry.seeds),
-        "accuracy": _interval_json(entry.accuracy),
-        "uar": _interval_json(entry.uar),
-        "macro_f1": _interval_json(entry.macro_f1),
+        "accuracy": interval_json(entry.accuracy),
+        "uar": interval_json(entry.uar),
+        "macro_f1": interval_json(entry.macro_f1),
         "images_seen": entry.images_seen,
         "train_seconds": entry.train_seconds,
         "notes": list(entry.notes),
@@ -316,7 +316,8 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _interval_json(interval: Interval) -> dict[str, Any]:
+def interval_json(interval: Interval) -> dict[str, Any]:
+    """An interval in JSON, wherever one is printed."""
     return {
         "mean": interval.mean,
         "sd": interval.sd,

@@ -43,9 +43,11 @@ def check_dataset(dataset: Dataset, data_folder: Path, cache: SplitCache) -> Dat
     ------
     DatasetMissing : there is no copy
     """
-    root = _root(dataset, data_folder)
-    if dataset.roles_at is not None:
-        dataset = replace(dataset, roles=dataset.roles_at(root))
+    from ferbench.data.roles import RoleReader
+
+    reader = RoleReader(lambda name: dataset, data_folder, data_folder)
+    root = reader.root(dataset)
+    dataset = replace(dataset, roles=reader.roles_of(dataset))
     stored: dict[str, StoredSplit] = {}
     checks: list[SplitCheck] = []
     for split in dataset.splits:
@@ -58,13 +60,6 @@ def check_dataset(dataset: Dataset, data_folder: Path, cache: SplitCache) -> Dat
                 checks.append(_unread(dataset, root, split, error))
     place = "embedded" if dataset.embedded else str(root)
     return DatasetCheck(dataset, place, tuple(checks), overlaps_of(stored), stored)
-
-
-def _root(dataset: Dataset, data_folder: Path) -> Path:
-    """As the data layer finds it. Raises DatasetMissing."""
-    from ferbench.data.roles import RoleReader
-
-    return RoleReader(lambda name: dataset, data_folder, data_folder).root(dataset)
 
 
 def _read(dataset: Dataset, split: str, stored: StoredSplit) -> SplitCheck:

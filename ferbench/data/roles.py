@@ -96,6 +96,15 @@ class RoleReader:
             self._roots[dataset.name] = root
         return self._roots[dataset.name]
 
+    def roles_of(self, dataset: Dataset) -> Mapping[Role, str]:
+        """Which split plays which role in the copy on this machine; raises as `root` does where copies differ."""
+        if dataset.roles_at is None:
+            return dataset.roles
+        root = self.root(dataset)
+        if root not in self._roles_at:
+            self._roles_at[root] = dataset.roles_at(root)
+        return self._roles_at[root]
+
     def train(self, reference: str, labels: str = "basic7", fraction: float = 1.0) -> LabelledImages:
         """What is trained on: the train role less any held-out part, or the splits that the reference names.
 
@@ -127,10 +136,7 @@ class RoleReader:
         dataset = reference.dataset
         if dataset.roles_at is None:
             return reference
-        root = self.root(dataset)
-        if root not in self._roles_at:
-            self._roles_at[root] = dataset.roles_at(root)
-        there = self._roles_at[root]
+        root, there = self.root(dataset), self.roles_of(dataset)
         for split in reference.splits:
             # `train+select` must not quietly be train alone.
             if split in dataset.roles and split not in there:
