@@ -17,7 +17,8 @@ class Recipe:
     """How a stage is trained. One default for all; a backbone and a dataset may bring defaults of their own.
 
     Units: `images_seen` counts training images over the whole chain (in a resolved stage: of that stage); `warmup` and
-    `target_share` are fractions; `lr` is the peak learning rate at the given batch size.
+    `target_share` are fractions; `lr` is the peak learning rate at the given batch size. `trainable` is `all`, `head`, or
+    the dotted name of a module of the backbone: that one and what is registered after it is trained, the rest is frozen.
     """
 
     images_seen: int = 200_000
@@ -44,9 +45,26 @@ class Recipe:
     head_fit: str = "sgd"
 
     @property
+    def views(self) -> int | None:
+        """In how many ways augmentation may show one image; None where they cannot be counted."""
+        return FINITE_VIEWS.get(self.augment)
+
+    @property
     def trained(self) -> str:
-        """What is trained, and how if not by steps, as speeds tell it apart: `all`, `head` or `svm`."""
-        return self.head_fit if self.head_fit != "sgd" else self.trainable
+        """What is trained and how, as speeds tell it apart.
+
+        `all`; `head` or the name of the first module that is trained; that with ` on features` where all that a frozen
+        prefix can be shown is computed once; `svm`.
+        """
+        if self.head_fit != "sgd":
+            return self.head_fit
+        if self.trainable == "all" or self.views is None:
+            return self.trainable
+        return f"{self.trainable} on features"
+
+
+#: Augmentations that show an image in so many ways and no others.
+FINITE_VIEWS: Mapping[str, int] = {"none": 1, "flip": 2}
 
 
 #: The words that a recipe's text fields may hold.
@@ -55,9 +73,8 @@ RECIPE_CHOICES: Mapping[str, tuple[str, ...]] = {
     "optimizer": ("sgd", "adamw"),
     "schedule": ("one-cycle", "cosine", "constant"),
     "imbalance": ("none", "weighted"),
-    "augment": ("none", "flip", "standard"),
+    "augment": ("none", "flip", "standard", "strong"),
     "precision": ("auto", "fp32", "bf16"),
-    "trainable": ("all", "head"),
     "head": ("keep", "new"),
     "checkpoint": ("last", "best-on-select"),
     "head_fit": ("sgd", "svm"),

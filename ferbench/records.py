@@ -34,7 +34,17 @@ class EpochResult:
 
 @dataclass(frozen=True, slots=True)
 class StageResult:
-    """What training a stage gave and cost."""
+    """What training a stage gave and cost.
+
+    train_seconds : what training takes where nothing of it was done before: steps, and the features of a frozen prefix;
+        evaluation on the select split and compilation left out
+    images_per_second : of the training steps alone
+    micro_batch : images that went through the network at once; the recipe's batch size where memory allowed it
+    feature_seconds : of `train_seconds`, what computing features took when they were first computed
+    features_per_second : of that computation, in images; None where no features were used
+    spent_seconds : what this machine really spent, compilation included; None in results of earlier versions
+    compile_seconds : of `spent_seconds`, what compiling took
+    """
 
     fingerprint: str
     images_seen: int
@@ -49,6 +59,10 @@ class StageResult:
     checkpoint_sha256: str
     absent_classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    feature_seconds: float = 0.0
+    features_per_second: float | None = None
+    spent_seconds: float | None = None
+    compile_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,12 +244,65 @@ class SpeedKey:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """What a stage of one kind cost, for estimates of the next one; None where it was timed but not trained."""
+    """What a stage of one kind cost, for estimates of the next one.
+
+    images_per_second : of the training steps
+    features_per_second : of computing the features of a frozen prefix; None where there are none
+    """
 
     key: SpeedKey
     images_per_second: float
     peak_memory_bytes: int | None = None
     parameters: int | None = None
+    features_per_second: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Median of repeated measurements, with the smallest and the largest of them."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedMeasurement:
+    """How fast a backbone is on a device that it owned alone: a row of the speed board.
+
+    training_images_per_second, inference_images_per_second : in batches of `batch_size`, after warm-up
+    latency_p50_seconds, latency_p95_seconds : of one image
+    peak_memory_bytes : of training
+    forward_flops : of one image, a multiplication and an addition counted as two
+    matrix_flops_per_second : of a large matrix product in the same precision, measured in the same process
+    training_mfu, inference_mfu : FLOPs done per second, backward counted as twice forward, over that rate
+    repeats : measurements that each spread is of
+    """
+
+    backbone: str
+    image_size: int
+    batch_size: int
+    precision: str
+    device: str
+    threads: int
+    compiled: bool
+    processor: str
+    torch: str
+    ferbench: str
+    training_images_per_second: Spread
+    inference_images_per_second: Spread
+    latency_p50_seconds: float
+    latency_p95_seconds: float
+    peak_memory_bytes: int
+    parameters: int
+    forward_flops: int
+    matrix_flops_per_second: float
+    training_mfu: float
+    inference_mfu: float
+    compile_seconds: float
+    repeats: int
+    measured_at: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

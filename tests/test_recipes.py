@@ -53,7 +53,7 @@ def test_spellings_by_hand() -> None:
         ("lr", "fast", "lr=fast: a number is needed"),
         ("lr", float("inf"), "a number is needed"),
         ("grey", "maybe", "grey=maybe: true or false is needed"),
-        ("augment", "strong", "augment=strong: it is one of none, flip, standard"),
+        ("augment", "heavy", "augment=heavy: it is one of none, flip, standard, strong"),
         ("augment", 1, "augment=1: a word is needed"),
         ("label_set", "", "label_set=: a word is needed"),
         ("target_share", 1.01, "it lies between 0 and 1"),
