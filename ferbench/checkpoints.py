@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -12,6 +13,38 @@ from ferbench.errors import CheckpointError, CheckpointLost
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+def write_whole(path: Path, content: bytes, what: str) -> None:
+    """Write a file of the cache folder whole or not at all.
+
+    Raises
+    ------
+    CheckpointError : the folder cannot be written or the disk is full; nothing is left behind
+    """
+    folder = path.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix="new-", dir=folder)
+    except OSError as error:
+        raise CheckpointError(
+            f"{what} folder {folder} cannot be written: {error.strerror or error}; "
+            "free room or name another folder with FERBENCH_CACHE"
+        ) from error
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise CheckpointError(
+            f"{what} of {len(content) / 1e6:.0f} MB cannot be written to {folder}: "
+            f"{error.strerror or error}; free room or name another folder with FERBENCH_CACHE"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class Checkpoints:
@@ -38,28 +71,7 @@ class Checkpoints:
         # Cloned one by one: safetensors refuses tensors that share memory, as tied weights do.
         state = {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
         content = save(state, metadata={"stage": fingerprint})
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix="new-", dir=self.folder)
-        except OSError as error:
-            raise CheckpointError(
-                f"checkpoint folder {self.folder} cannot be written: {error.strerror or error}; "
-                "free room or name another folder with FERBENCH_CACHE"
-            ) from error
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.path(fingerprint))
-        except OSError as error:
-            raise CheckpointError(
-                f"checkpoint of {len(content) / 1e6:.0f} MB cannot be written to {self.folder}: "
-                f"{error.strerror or error}; free room or name another folder with FERBENCH_CACHE"
-            ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(self.path(fingerprint), content, "checkpoint")
         return hashlib.sha256(content).hexdigest()
 
     def load(self, fingerprint: str, sha256: str | None = None) -> dict[str, Tensor]:
@@ -84,9 +96,13 @@ class Checkpoints:
                 fingerprint, f"checkpoint {path} is not the file that was stored: run again with --force"
             )
         try:
-            return load(content)
+            state = load(content)
         except SafetensorError as error:
             raise CheckpointLost(fingerprint, f"checkpoint {path} is damaged: run again with --force") from error
+        # A file's time tells when it was last of use; a cache that is only read goes by when it was written.
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        return state
 
     def remove(self, fingerprint: str) -> None:
         self.path(fingerprint).unlink(missing_ok=True)

@@ -8,14 +8,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from ferbench.accelerator import prepare_device
 from ferbench.catalog import Catalog
-from ferbench.checkpoints import Checkpoints
 from ferbench.data.roles import RoleReader
 from ferbench.environment import chosen_device, current_environment
 from ferbench.executors.inprocess import StageFailure, StageWatch, execute
 from ferbench.expressions import label_set
 from ferbench.matrix import Matrix
-from ferbench.memory import hold_freed_memory
 from ferbench.metrics import correctness, scores
 from ferbench.plan import CellPlan, Plan
 from ferbench.preparation import Preparation, Prepared
@@ -24,7 +23,8 @@ from ferbench.settings import Settings
 from ferbench.stages import Stage
 from ferbench.store import Store
 from ferbench.training import Progress
-from ferbench.worker import StageOutcome, StageTask, Workbench, evaluated
+from ferbench.workbench import Workbench
+from ferbench.worker import StageOutcome, StageTask, evaluated
 
 
 class Reporter(Protocol):
@@ -60,12 +60,10 @@ class Engine:
         self._store = store
         self._reporter = reporter
         self.device = chosen_device(settings.device)
-        if self.device == "cpu":
-            hold_freed_memory()
+        prepare_device(self.device)
         self.environment = current_environment(self.device)
         self._roles = RoleReader(catalog.dataset, settings.data_folder, settings.cache_folder)
-        self._checkpoints = Checkpoints(settings.cache_folder)
-        self._bench = Workbench(catalog.backbone, self._roles, self._checkpoints, self.device)
+        self._bench = Workbench(catalog.backbone, self._roles, settings.cache_folder, self.device)
         self._preparation = Preparation(catalog, store, self._bench, self.environment, reporter.warn)
 
     def prepare(self, matrix: Matrix, *, force: bool = False, calibrate: bool = True) -> Prepared:
@@ -145,7 +143,7 @@ class Engine:
         if parent is None or any(other.parent == parent for other in left):
             return
         if all(cell.stages[-1] != parent for cell in plan.cells):
-            self._checkpoints.remove(parent)
+            self._bench.checkpoints.remove(parent)
 
     def _report(self, cell: CellPlan) -> Predictions | None:
         board = cell.board

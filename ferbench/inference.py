@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ferbench.catalog import Catalog
-from ferbench.checkpoints import Checkpoints
 from ferbench.components import ROLES, Dataset
 from ferbench.data.roles import LabelledImages, RoleReader
 from ferbench.environment import chosen_device
@@ -14,7 +13,8 @@ from ferbench.records import Predictions, Run
 from ferbench.references import parse_reference
 from ferbench.settings import Settings
 from ferbench.store import Store
-from ferbench.worker import Evaluation, StageTask, Workbench, evaluated, run_stage
+from ferbench.workbench import Workbench
+from ferbench.worker import Evaluation, StageTask, evaluated, run_stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Inference:
         self._find = catalog.dataset
         roles = RoleReader(catalog.dataset, settings.data_folder, settings.cache_folder)
         device = chosen_device(settings.device)
-        self._bench = Workbench(catalog.backbone, roles, Checkpoints(settings.cache_folder), device)
+        self._bench = Workbench(catalog.backbone, roles, settings.cache_folder, device)
 
     def predictions(self, run: Run, split: str, store: Store) -> SplitPredictions:
         """A finished run's predictions of one split of its target, with or without labels.
@@ -104,7 +104,11 @@ class Inference:
         try:
             outcome = run_stage(task, self._bench, lambda progress: None, lambda epoch: None)
         except CheckpointLost as error:
-            raise StoreError(f"{_named(run)} cannot predict: {error.line}; run that cell again with --force") from error
+            if store.is_pruned(stage.fingerprint):
+                reason = "its checkpoint was pruned from the cache to make room; run that cell again with --force"
+            else:
+                reason = error.line
+            raise StoreError(f"{_named(run)} cannot predict: {reason}") from error
         return outcome.predictions[0][1]
 
     def _trained_on(self, run: Run, dataset: str, samples: LabelledImages, store: Store) -> tuple[int, list[str]]:

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from ferbench.compilation import Compilation
 from ferbench.errors import TrainingError
 from ferbench.fingerprints import derived_seed
+from ferbench.optimization import (
+    accumulated_loss,
+    class_weights,
+    learning_rate_factor,
+    loss_of,
+    optimizer_for,
+    optimizer_tensors,
+    put_optimizer_tensors,
+)
 from ferbench.recipes import Recipe
 from ferbench.records import EpochResult
+from ferbench.trainable import trained_part
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -27,12 +37,15 @@ _LONGEST_HISTORY = 200
 #: Seconds between two looks at the loss; each look waits for the device.
 _LOOK_EVERY_SECONDS = 1.0
 
+#: Seconds between two partial checkpoints.
+KEEP_EVERY_SECONDS = 300.0
+
 
 class Batches(Protocol):
     """Where a step's input comes from."""
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Input float32 [B, 3, S, S] and labels int64 [B]."""
+        """Input float32 [B, 3, S, S], or [B, ...] for what lies behind a frozen prefix, and labels int64 [B]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,31 +60,64 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Meter:
+    """What has been measured: of the whole stage, and of the epoch that has begun."""
+
+    train_seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    epoch_loss: float = 0.0
+    epoch_steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """A stage in the middle of its training: all that going on needs. Randomness needs no more than the step.
+
+    step : steps that are done
+    module : its state; shares memory with the module until it is written or copied
+    optimizer : see `optimizer_tensors`
+    best : select accuracy and state of the best epoch so far, where the recipe asks for it
+    """
+
+    step: int
+    module: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    history: tuple[EpochResult, ...]
+    meter: Meter
+    best: tuple[float, dict[str, Tensor]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """When and how a stage is kept in the middle of its training.
+
+    keep : stores a Partial
+    every_seconds : between two of them
+    stop : whether the user has asked for an end: the loop then keeps what it has and raises KeyboardInterrupt
+    """
+
+    keep: Callable[[Partial], None]
+    every_seconds: float = KEEP_EVERY_SECONDS
+    stop: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True, slots=True)
 class Trained:
-    """What the loop measured. `train_seconds` leaves evaluation on the select split out."""
+    """What the loop measured.
+
+    train_seconds : evaluation on the select split and compilation left out
+    """
 
     images_seen: int
     train_seconds: float
     history: tuple[EpochResult, ...]
+    compile_seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
 
 def autocast(device: str, precision: str) -> AbstractContextManager[None]:
     """bf16 autocast, or nothing."""
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=precision == "bf16")
-
-
-def learning_rate_factor(recipe: Recipe, step: int, steps: int) -> float:
-    """The schedule's factor on the peak learning rate at a step from 0, in 0..1.
-
-    `one-cycle` rises linearly from a tenth over the warm-up, then falls to 0 by a cosine (after Smith and Topin 2019,
-    arXiv 1708.07120); `cosine` is the same without a warm-up; `constant` is 1.
-    """
-    if recipe.schedule == "constant":
-        return 1.0
-    warm = recipe.warmup * steps if recipe.schedule == "one-cycle" else 0.0
-    if step < warm:
-        return 0.1 + 0.9 * step / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(steps - warm, 1.0)))
 
 
 def train(
@@ -88,70 +134,148 @@ def train(
     select_accuracy: Callable[[nn.Module], float] | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_epoch: Callable[[EpochResult], None] = lambda epoch: None,
+    trainable: str | None = None,
+    micro_batch: int | None = None,
+    start: Partial | None = None,
+    keeping: Keeping | None = None,
+    may_compile: bool = True,
 ) -> Trained:
     """Train a module in place for `recipe.images_seen` images.
 
     Parameters
     ----------
-    classifier : dotted name of the head, which has a learning rate of its own and may be all that is trained
+    classifier : dotted name of the head, which has a learning rate of its own; "" where the module is the head itself
     epoch_images : images that count as one epoch in the history
     class_counts : float32 [C], for `imbalance=weighted`
     select_accuracy : given where `checkpoint=best-on-select`: the best epoch's state is put back at the end
+    trainable : what of the module is trained, where that is not the recipe's: `all` behind a frozen prefix
+    micro_batch : images that go through the module at once; gradients are summed up to the recipe's batch
+    start : where an earlier call was kept; the steps before are not done again
+    may_compile : on a GPU, compile the module once that pays
 
     Raises
     ------
     TrainingError : the loss is not finite
+    KeyboardInterrupt : `keeping.stop` said so; what was trained is kept
     """
-    head_only = recipe.trainable == "head"
-    parameters = _prepared(module, classifier, head_only)
-    optimizer = _optimizer(parameters, recipe, device)
-    weight = _class_weights(class_counts).to(device) if recipe.imbalance == "weighted" else None
+    part = trained_part(module, classifier, recipe.trainable if trainable is None else trainable)
+    optimizer = optimizer_for(part, recipe, device)
+    weight = class_weights(class_counts).to(device) if recipe.imbalance == "weighted" else None
     steps = max(1, recipe.images_seen // recipe.batch_size)
     steps_an_epoch = max(1, round(epoch_images / recipe.batch_size), math.ceil(steps / _LONGEST_HISTORY))
     history: list[EpochResult] = []
     best: tuple[float, dict[str, Tensor]] | None = None
-    clock = _Clock(recipe.batch_size, steps, on_progress)
-    for step in range(steps):
+    first = 0
+    if start is not None:
+        module.load_state_dict(start.module)
+        put_optimizer_tensors(optimizer, start.optimizer)
+        first, best, history = start.step, start.best, list(start.history)
+    clock = _Clock(recipe.batch_size, steps, on_progress, Meter() if start is None else start.meter)
+    compilation = Compilation(module, device, steps, allowed=may_compile)
+    learner = _Learner(compilation, optimizer, recipe, weight, device, micro_batch or recipe.batch_size)
+    kept_at = time.perf_counter()
+    for step in range(first, steps):
         factor = learning_rate_factor(recipe, step, steps)
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
+        compilation.before(step)
         # Dropout draws from the global generator: seeded here, so that a step depends on nothing before it.
         torch.manual_seed(derived_seed(seed, stage_index, "dropout", step))
-        images, labels = batches.batch(step)
-        with autocast(device, recipe.precision):
-            loss = functional.cross_entropy(module(images), labels, weight, label_smoothing=recipe.label_smoothing)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        clock.tick(step, loss)
+        clock.tick(step, learner.step(*batches.batch(step)))
         if (step + 1) % steps_an_epoch == 0 or step + 1 == steps:
             epoch = clock.epoch(len(history) + 1, step)
             if select_accuracy is not None:
                 found = select_accuracy(module)
-                _set_mode(module, classifier, head_only)
+                part.set_modes()
                 epoch = EpochResult(epoch.epoch, epoch.images_seen, epoch.loss, epoch.images_per_second, found)
                 if best is None or found > best[0]:
                     best = (found, {name: value.detach().clone() for name, value in module.state_dict().items()})
                 clock.restart()
             history.append(epoch)
             on_epoch(epoch)
+        if keeping is None or step + 1 == steps:
+            continue
+        stopping = keeping.stop()
+        if stopping or time.perf_counter() - kept_at >= keeping.every_seconds:
+            meter = clock.meter(step)
+            keeping.keep(
+                Partial(step + 1, module.state_dict(), optimizer_tensors(optimizer), tuple(history), meter, best)
+            )
+            if stopping:
+                raise KeyboardInterrupt
+            clock.restart()
+            kept_at = time.perf_counter()
     if best is not None:
         module.load_state_dict(best[1])
-    return Trained(steps * recipe.batch_size, clock.train_seconds, tuple(history))
+    return Trained(
+        steps * recipe.batch_size,
+        max(0.0, clock.train_seconds - compilation.seconds),
+        tuple(history),
+        compilation.seconds,
+        (compilation.note,) if compilation.note else (),
+    )
+
+
+class _Learner:
+    """One step: forward, backward, update; in parts where the whole batch does not fit."""
+
+    def __init__(
+        self,
+        compilation: Compilation,
+        optimizer: Optimizer,
+        recipe: Recipe,
+        weight: Tensor | None,
+        device: str,
+        micro_batch: int,
+    ) -> None:
+        self._compilation = compilation
+        self._optimizer = optimizer
+        self._recipe = recipe
+        self._weight = weight
+        self._device = device
+        self._micro_batch = micro_batch
+
+    def step(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The batch's loss before the update, a scalar on the device."""
+        self._optimizer.zero_grad(set_to_none=True)
+        try:
+            loss = self._gradients(images, labels)
+        except Exception as error:
+            if not self._compilation.failed(error):
+                raise
+            self._optimizer.zero_grad(set_to_none=True)
+            loss = self._gradients(images, labels)
+        self._optimizer.step()
+        return loss
+
+    def _gradients(self, images: Tensor, labels: Tensor) -> Tensor:
+        module, recipe = self._compilation.module, self._recipe
+        if self._micro_batch >= len(images):
+            with autocast(self._device, recipe.precision):
+                loss = loss_of(module(images), labels, recipe, self._weight)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss.detach()
+        parts = list(zip(images.split(self._micro_batch), labels.split(self._micro_batch), strict=True))
+        total = torch.zeros((), device=images.device)
+        with autocast(self._device, recipe.precision):
+            for loss in accumulated_loss(module, parts, recipe, self._weight):
+                loss.backward()  # type: ignore[no-untyped-call]
+                total += loss.detach()
+        return total
 
 
 class _Clock:
     """Time, loss and reports; the loss stays on the device between two looks."""
 
-    def __init__(self, batch_size: int, steps: int, on_progress: Callable[[Progress], None]) -> None:
+    def __init__(self, batch_size: int, steps: int, on_progress: Callable[[Progress], None], meter: Meter) -> None:
         self._batch_size = batch_size
         self._steps = steps
         self._on_progress = on_progress
         self._losses: list[Tensor] = []
-        self._epoch_loss = 0.0
-        self._epoch_steps = 0
-        self._epoch_seconds = 0.0
-        self.train_seconds = 0.0
+        self._epoch_loss = meter.epoch_loss
+        self._epoch_steps = meter.epoch_steps
+        self._epoch_seconds = meter.epoch_seconds
+        self.train_seconds = meter.train_seconds
         self.restart()
 
     def restart(self) -> None:
@@ -159,7 +283,7 @@ class _Clock:
         self._since = time.perf_counter()
 
     def tick(self, step: int, loss: Tensor) -> None:
-        self._losses.append(loss.detach())
+        self._losses.append(loss)
         if time.perf_counter() - self._since >= _LOOK_EVERY_SECONDS:
             self._look(step)
 
@@ -169,6 +293,11 @@ class _Clock:
         result = EpochResult(number, (step + 1) * self._batch_size, self._epoch_loss / self._epoch_steps, rate)
         self._epoch_loss, self._epoch_steps, self._epoch_seconds = 0.0, 0, 0.0
         return result
+
+    def meter(self, step: int) -> Meter:
+        """All that was measured up to this step."""
+        self._look(step)
+        return Meter(self.train_seconds, self._epoch_seconds, self._epoch_loss, self._epoch_steps)
 
     def _look(self, step: int) -> None:
         if not self._losses:
@@ -189,50 +318,3 @@ class _Clock:
         rate = seen / max(self.train_seconds, 1e-9)
         total = self._steps * self._batch_size
         self._on_progress(Progress(seen, total, mean, rate, (total - seen) / rate))
-
-
-def _prepared(module: nn.Module, classifier: str, head_only: bool) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Set modes and gradients; give the parameters of the body and of the head that are trained."""
-    head = set(module.get_submodule(classifier).parameters())
-    body = [p for p in module.parameters() if p not in head]
-    for parameter in body:
-        parameter.requires_grad_(not head_only)
-    for parameter in head:
-        parameter.requires_grad_(True)
-    _set_mode(module, classifier, head_only)
-    return ([] if head_only else body), [p for p in module.parameters() if p in head]
-
-
-def _set_mode(module: nn.Module, classifier: str, head_only: bool) -> None:
-    """Training mode; a frozen prefix stays in evaluation mode, so that its BatchNorm and dropout stand still."""
-    module.train(not head_only)
-    module.get_submodule(classifier).train()
-
-
-def _optimizer(parameters: tuple[list[nn.Parameter], list[nn.Parameter]], recipe: Recipe, device: str) -> Optimizer:
-    body, head = parameters
-    groups = [
-        {"params": group, "lr": lr, "peak_lr": lr, "weight_decay": decay}
-        for group, lr, decay in _groups(body, head, recipe)
-        if group
-    ]
-    fused = not device.startswith("mps")
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, fused=fused)
-    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=fused)
-
-
-def _groups(
-    body: list[nn.Parameter], head: list[nn.Parameter], recipe: Recipe
-) -> Iterator[tuple[list[nn.Parameter], float, float]]:
-    """Weight decay is for weights, not for biases and normalisation's scales."""
-    for parameters, lr in ((body, recipe.lr), (head, recipe.lr * recipe.head_lr_factor)):
-        yield [p for p in parameters if p.ndim > 1], lr, recipe.weight_decay
-        yield [p for p in parameters if p.ndim <= 1], lr, 0.0
-
-
-def _class_weights(counts: Tensor) -> Tensor:
-    """Inverse frequency, with mean 1 over samples; classes without samples weigh nothing."""
-    present = counts > 0
-    weights = torch.where(present, counts.sum() / counts.clamp(min=1), torch.zeros_like(counts))
-    return weights / present.sum().clamp(min=1)

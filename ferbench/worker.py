@@ -4,35 +4,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 
+from ferbench.accelerator import with_deterministic_pooling
 from ferbench.checkpoints import Checkpoints
 from ferbench.components import Backbone
-from ferbench.data.batches import DeviceImages, Normalisation, TrainingBatches, place
+from ferbench.data.batches import Normalisation, TrainingBatches
 from ferbench.data.order import BatchOrder
 from ferbench.data.roles import LabelledImages, RoleReader
 from ferbench.environment import device_kind
 from ferbench.errors import DatasetError, PluginError
 from ferbench.features import head_inputs
 from ferbench.fingerprints import derived_seed
-from ferbench.memory import peak_memory_bytes, reset_peak_memory
+from ferbench.memory import is_out_of_memory, peak_memory_bytes, release_memory, reset_peak_memory
 from ferbench.prediction import probabilities
 from ferbench.records import EpochResult, Predictions, StageResult
 from ferbench.stages import Stage
 from ferbench.svm_head import fit_svm_head, put_svm_head
-from ferbench.training import Progress, Trained, train
+from ferbench.training import Keeping, Progress, Trained, train
 from ferbench.weights import load_initial_weights
+from ferbench.workbench import Workbench
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
-
-#: Placed image sets that are kept between stages of one process.
-_PLACED_KEPT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,26 +63,6 @@ class StageOutcome:
     predictions: tuple[tuple[Evaluation, Predictions], ...]
 
 
-@dataclass(slots=True)
-class Workbench:
-    """What a worker needs of its own process."""
-
-    find_backbone: Callable[[str], Backbone]
-    roles: RoleReader
-    checkpoints: Checkpoints
-    device: str
-    _placed: dict[tuple[str, int, bool], DeviceImages] = field(default_factory=dict)
-
-    def placed(self, samples: LabelledImages, image_size: int, grey: bool) -> DeviceImages:
-        """Samples on the device; the most recently used sets stay there."""
-        key = (samples.content, image_size, grey)
-        found = self._placed.pop(key, None) or place(samples.images, image_size, self.device, grey=grey)
-        self._placed[key] = found
-        while len(self._placed) > _PLACED_KEPT:
-            del self._placed[next(iter(self._placed))]
-        return found
-
-
 def run_stage(
     task: StageTask,
     bench: Workbench,
@@ -106,15 +85,12 @@ def run_stage(
             put_svm_head(module, backbone.classifier)
         module.load_state_dict(bench.checkpoints.load(stage.fingerprint, task.trained.checkpoint_sha256))
         result = task.trained
-        module = module.to(bench.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module = _on_device(module, bench)
+    elif stage.recipe.head_fit == "svm":
+        module = _started(task, backbone, bench, parent_result)
+        result = _fitted(module, backbone, normalisation, task, bench)
     else:
-        reset_peak_memory(bench.device)
-        module = _initial(backbone, stage, bench.checkpoints, parent_result)
-        module = module.to(bench.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if stage.recipe.head_fit == "svm":
-            result = _fitted(module, backbone, normalisation, task, bench)
-        else:
-            result = _trained(module, backbone, normalisation, task, bench, on_progress, on_epoch)
+        module, result = _trained_in_memory(task, backbone, bench, on_progress, on_epoch, parent_result)
     predictions = []
     for evaluation in task.evaluations:
         samples = evaluated(bench.roles, evaluation, task.label_set)
@@ -132,6 +108,44 @@ def built(backbone: Backbone, stage: Stage, purpose: str, stage_index: int = 0) 
     """A module with random weights that depend on seed, purpose and stage index alone."""
     torch.manual_seed(derived_seed(stage.seed, stage_index, purpose))
     return backbone.build(len(stage.classes), stage.recipe.image_size)
+
+
+def _started(task: StageTask, backbone: Backbone, bench: Workbench, parent_result: StageResult | None) -> nn.Module:
+    """What the stage starts from, on the device."""
+    reset_peak_memory(bench.device)
+    module = _initial(backbone, task.stage, bench.checkpoints, parent_result)
+    return _on_device(module, bench)
+
+
+def _on_device(module: nn.Module, bench: Workbench) -> nn.Module:
+    if bench.deterministic and bench.device.startswith("cuda"):
+        module = with_deterministic_pooling(module)
+    return module.to(bench.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _trained_in_memory(
+    task: StageTask,
+    backbone: Backbone,
+    bench: Workbench,
+    on_progress: Callable[[Progress], None],
+    on_epoch: Callable[[EpochResult], None],
+    parent_result: StageResult | None,
+) -> tuple[nn.Module, StageResult]:
+    """A trained stage; where the device's memory does not do, in smaller parts of its batches.
+
+    It then starts again from what it started from, so that its numbers are those of that micro-batch throughout.
+    """
+    while True:
+        module = _started(task, backbone, bench, parent_result)
+        try:
+            return module, _trained(module, backbone, task, bench, on_progress, on_epoch)
+        except Exception as error:
+            if not is_out_of_memory(error) or bench.micro_batch(task.stage) == 1:
+                raise
+        del module
+        bench.halve_micro_batch(task.stage)
+        bench.drop_placed()
+        release_memory(bench.device)
 
 
 def _initial(
@@ -161,12 +175,12 @@ def _check_classifier(module: nn.Module, backbone: Backbone) -> None:
 def _trained(
     module: nn.Module,
     backbone: Backbone,
-    normalisation: Normalisation,
     task: StageTask,
     bench: Workbench,
     on_progress: Callable[[Progress], None],
     on_epoch: Callable[[EpochResult], None],
 ) -> StageResult:
+    normalisation = Normalisation(backbone.mean, backbone.std)
     stage, recipe = task.stage, task.stage.recipe
     samples = [bench.roles.train(part.dataset, task.label_set, part.fraction) for part in stage.parts]
     labels = [_labels(part) for part in samples]
@@ -185,6 +199,12 @@ def _trained(
         device=bench.device,
     )
     chooses = recipe.checkpoint == "best-on-select"
+    kept = bench.partials.load(stage.fingerprint)
+    micro_batch = bench.micro_batch(stage)
+    if kept is not None and kept.micro_batch != micro_batch:
+        # What is gone on with decides: the rest of the stage is computed as its beginning was.
+        micro_batch = min(micro_batch, kept.micro_batch)
+        kept = kept if kept.micro_batch == micro_batch else None
     trained = train(
         module,
         batches,
@@ -198,8 +218,18 @@ def _trained(
         select_accuracy=_select_accuracy(task, normalisation, bench) if chooses else None,
         on_progress=on_progress,
         on_epoch=on_epoch,
+        micro_batch=micro_batch,
+        start=None if kept is None else kept.partial,
+        keeping=Keeping(
+            lambda partial: bench.partials.save(stage.fingerprint, partial, micro_batch),
+            bench.keep_every_seconds,
+            bench.stop,
+        ),
+        may_compile=not bench.deterministic,
     )
-    return _result(module, stage, bench, trained, counts)
+    result = _result(module, stage, bench, trained, counts, trained.notes, micro_batch)
+    bench.partials.remove(stage.fingerprint)
+    return result
 
 
 def _fitted(
@@ -247,8 +277,12 @@ def _result(
     trained: Trained,
     counts: NDArray[np.int64],
     notes: tuple[str, ...] = (),
+    micro_batch: int | None = None,
 ) -> StageResult:
     """The checkpoint stored, and what the stage gave and cost."""
+    whole = stage.recipe.batch_size
+    if micro_batch is not None and micro_batch < whole:
+        notes = (*notes, f"micro-batch {micro_batch} of {whole}: the device's memory holds no more")
     return StageResult(
         fingerprint=stage.fingerprint,
         images_seen=trained.images_seen,
@@ -258,11 +292,13 @@ def _result(
         history=trained.history,
         device=device_kind(bench.device),
         threads=torch.get_num_threads(),
-        micro_batch=stage.recipe.batch_size,
+        micro_batch=micro_batch or whole,
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         checkpoint_sha256=bench.checkpoints.save(stage.fingerprint, module),
         absent_classes=tuple(name for name, count in zip(stage.classes, counts, strict=True) if count == 0),
         notes=notes,
+        spent_seconds=trained.train_seconds + trained.compile_seconds,
+        compile_seconds=trained.compile_seconds,
     )
 
 

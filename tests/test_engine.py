@@ -166,7 +166,7 @@ def test_weights_from_a_file_are_loaded_and_named_by_hash(bench, tmp_path: Path)
     recipe = {"trainable": "head", "augment": "none"}
     (run,) = bench.run("target-only", weights=(str(path),), recipe=recipe).finished
     assert run.weights.sha256 == file_sha256(path)
-    state = bench.engine._checkpoints.load(run.stages[-1])
+    state = bench.engine._bench.checkpoints.load(run.stages[-1])
     torch.testing.assert_close(state["0.weight"], module.state_dict()["0.weight"], rtol=0, atol=0)
     torch.testing.assert_close(state["1.running_mean"], module.state_dict()["1.running_mean"], rtol=0, atol=0)
 
@@ -225,8 +225,8 @@ def test_a_loss_that_is_not_finite_fails_the_cell_with_advice(bench) -> None:
 
 def test_the_parents_checkpoint_goes_when_no_child_waits_for_it(bench) -> None:
     (run,) = bench.run("cascade").finished
-    assert not bench.engine._checkpoints.holds(run.stages[0])
-    assert bench.engine._checkpoints.holds(run.stages[1])
+    assert not bench.engine._bench.checkpoints.holds(run.stages[0])
+    assert bench.engine._bench.checkpoints.holds(run.stages[1])
     # A later cell that needs it again trains it again, to the same bits.
     before = bench.store.stage_result(run.stages[0])
     bench.run("cascade+linear-probe")
@@ -260,7 +260,7 @@ def test_a_parents_checkpoint_that_another_process_took_away_is_trained_again(ma
     bench.run("source-only")
     prepared = bench.engine.prepare(matrix("cascade"), calibrate=False)
     (task,) = prepared.tasks
-    bench.engine._checkpoints.remove(task.stage.parent)
+    bench.engine._bench.checkpoints.remove(task.stage.parent)
     (run,) = bench.engine.run(prepared).finished
     assert run.scores == expected.scores
     assert [stage.fingerprint for stage in bench.reporter.stages] == [run.stages[0], run.stages[0], run.stages[1]]
@@ -269,14 +269,14 @@ def test_a_parents_checkpoint_that_another_process_took_away_is_trained_again(ma
 @pytest.mark.parametrize("damage", [b"x", b""])
 def test_a_damaged_checkpoint_counts_as_missing(bench, damage: bytes) -> None:
     (source,) = bench.run("source-only").finished
-    bench.engine._checkpoints.path(source.stages[0]).write_bytes(damage)
+    bench.engine._bench.checkpoints.path(source.stages[0]).write_bytes(damage)
     outcome = bench.run("cascade")
     assert len(outcome.finished) == 1 and outcome.failed == ()
 
 
 def test_a_damaged_final_checkpoint_is_trained_again_for_another_board(bench) -> None:
     (first,) = bench.run("target-only").finished
-    bench.engine._checkpoints.path(first.stages[0]).write_bytes(b"x")
+    bench.engine._bench.checkpoints.path(first.stages[0]).write_bytes(b"x")
     (second,) = bench.run("target-only", targets=("small:va",)).finished
     assert second.stages == first.stages and second.board != first.board
     assert len(bench.reporter.stages) == 2
@@ -285,7 +285,7 @@ def test_a_damaged_final_checkpoint_is_trained_again_for_another_board(bench) ->
 def test_a_finals_checkpoint_of_an_earlier_command_stays(bench) -> None:
     (source,) = bench.run("source-only").finished
     bench.run("cascade")
-    assert bench.engine._checkpoints.holds(source.stages[-1])
+    assert bench.engine._bench.checkpoints.holds(source.stages[-1])
 
 
 @pytest.mark.parametrize("order", [("small", "there"), ("there", "small")])

@@ -16,9 +16,10 @@ from torch.nn import functional
 
 from ferbench.errors import TrainingError
 from ferbench.fingerprints import derived_seed
+from ferbench.optimization import learning_rate_factor
 from ferbench.recipes import Recipe
 from ferbench.records import EpochResult
-from ferbench.training import Progress, Trained, autocast, learning_rate_factor, train
+from ferbench.training import Progress, Trained, autocast, train
 
 BASE = Recipe(
     images_seen=8,

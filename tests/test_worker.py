@@ -20,7 +20,8 @@ from ferbench.recipes import Recipe
 from ferbench.records import StageResult
 from ferbench.stages import RANDOM_WEIGHTS, InitialWeights, Stage, TrainingPart
 from ferbench.state_dicts import file_sha256
-from ferbench.worker import Evaluation, StageOutcome, StageTask, Workbench, built, evaluated, run_stage
+from ferbench.workbench import Workbench
+from ferbench.worker import Evaluation, StageOutcome, StageTask, built, evaluated, run_stage
 
 RECIPE = Recipe(images_seen=64, batch_size=8, image_size=12, augment="standard", lr=0.05, precision="fp32")
 REPORT = (Evaluation("small", "report"),)
@@ -57,7 +58,7 @@ class Hand:
     def __post_init__(self) -> None:
         roles = RoleReader(self.datasets.__getitem__, self.folder / "data", self.folder / "cache")
         self.checkpoints = Checkpoints(self.folder / "cache")
-        self.bench = Workbench(self.backbones.__getitem__, roles, self.checkpoints, "cpu")
+        self.bench = Workbench(self.backbones.__getitem__, roles, self.folder / "cache", "cpu")
 
     def run(
         self,

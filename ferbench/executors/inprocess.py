@@ -11,7 +11,8 @@ from ferbench.errors import CheckpointLost, FerbenchError
 from ferbench.records import EpochResult, StageResult
 from ferbench.stages import Stage
 from ferbench.training import Progress
-from ferbench.worker import StageOutcome, StageTask, Workbench, run_stage
+from ferbench.worker import StageOutcome, StageTask, run_stage
+from ferbench.workbench import Workbench
 
 
 class StageWatch(Protocol):

@@ -1,0 +1,101 @@
+"""Stages in the middle of their training on disk: one safetensors file a stage, gone when the stage ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ferbench.checkpoints import write_whole
+from ferbench.errors import CheckpointError
+from ferbench.fingerprints import as_plain
+from ferbench.records import EpochResult
+from ferbench.training import Meter, Partial
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_MODULE, _OPTIMIZER, _BEST = "module", "optimizer", "best"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KeptStage:
+    """A stage that can be gone on with.
+
+    micro_batch : images that went through the module at once
+    """
+
+    partial: Partial
+    micro_batch: int
+
+
+class Partials:
+    """The folder of partial checkpoints below the cache folder."""
+
+    def __init__(self, cache_folder: Path) -> None:
+        self.folder = cache_folder / "partials"
+
+    def path(self, fingerprint: str) -> Path:
+        return self.folder / f"{fingerprint}.safetensors"
+
+    def save(self, fingerprint: str, partial: Partial, micro_batch: int) -> None:
+        """Keep a stage in place of what was kept of it before.
+
+        Raises
+        ------
+        CheckpointError : the folder cannot be written or the disk is full; what was kept before stays
+        """
+        from safetensors.torch import save
+
+        groups = [(_MODULE, partial.module), (_OPTIMIZER, partial.optimizer)]
+        if partial.best is not None:
+            groups.append((_BEST, partial.best[1]))
+        # Cloned one by one: safetensors refuses tensors that share memory, as tied weights do.
+        tensors = {
+            f"{group}/{name}": value.detach().cpu().contiguous().clone()
+            for group, values in groups
+            for name, value in values.items()
+        }
+        facts = {
+            "stage": fingerprint,
+            "step": partial.step,
+            "micro_batch": micro_batch,
+            "history": as_plain(partial.history),
+            "meter": as_plain(partial.meter),
+            "best": None if partial.best is None else partial.best[0],
+        }
+        content = save(tensors, metadata={"partial": json.dumps(facts)})
+        write_whole(self.path(fingerprint), content, "partial checkpoint")
+
+    def load(self, fingerprint: str) -> KeptStage | None:
+        """What was kept of a stage; None where nothing was, or where it is damaged: its training then starts anew."""
+        from safetensors import SafetensorError, safe_open
+
+        path = self.path(fingerprint)
+        try:
+            with safe_open(path, framework="pt") as file:
+                facts = json.loads((file.metadata() or {})["partial"])
+                groups: dict[str, dict[str, Tensor]] = {_MODULE: {}, _OPTIMIZER: {}, _BEST: {}}
+                for key in file.keys():  # noqa: SIM118 (not a mapping)
+                    group, _, name = key.partition("/")
+                    groups[group][name] = file.get_tensor(key)
+            if facts["stage"] != fingerprint:
+                return None
+            partial = Partial(
+                step=int(facts["step"]),
+                module=groups[_MODULE],
+                optimizer=groups[_OPTIMIZER],
+                history=tuple(EpochResult(**epoch) for epoch in facts["history"]),
+                meter=Meter(**facts["meter"]),
+                best=None if facts["best"] is None else (float(facts["best"]), groups[_BEST]),
+            )
+            return KeptStage(partial, int(facts["micro_batch"]))
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+            return None
+
+    def remove(self, fingerprint: str) -> None:
+        try:
+            self.path(fingerprint).unlink(missing_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"{self.path(fingerprint)} cannot be removed: {error.strerror or error}") from error

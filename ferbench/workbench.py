@@ -1,0 +1,71 @@
+"""What a worker has at hand in its own process: data on the device, and what lies in the cache folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ferbench.checkpoints import Checkpoints
+from ferbench.components import Backbone
+from ferbench.data.batches import DeviceImages, place
+from ferbench.data.roles import LabelledImages, RoleReader
+from ferbench.partials import Partials
+from ferbench.stages import Stage
+from ferbench.training import KEEP_EVERY_SECONDS
+
+#: Placed image sets that are kept between stages of one process.
+_PLACED_KEPT = 8
+
+
+@dataclass(slots=True)
+class Workbench:
+    """One process's tools for stages.
+
+    cache_folder : checkpoints, partial checkpoints, features and reduced images lie below it
+    deterministic : on CUDA, the same bits every time
+    keep_every_seconds : between two partial checkpoints of a stage
+    stop : whether the user has asked for an end of training
+    """
+
+    find_backbone: Callable[[str], Backbone]
+    roles: RoleReader
+    cache_folder: Path
+    device: str
+    deterministic: bool = False
+    keep_every_seconds: float = KEEP_EVERY_SECONDS
+    stop: Callable[[], bool] = lambda: False
+    checkpoints: Checkpoints = field(init=False)
+    partials: Partials = field(init=False)
+    _placed: dict[tuple[str, int, bool], DeviceImages] = field(default_factory=dict)
+    _micro_batches: dict[tuple[object, ...], int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.checkpoints = Checkpoints(self.cache_folder)
+        self.partials = Partials(self.cache_folder)
+
+    def placed(self, samples: LabelledImages, image_size: int, grey: bool) -> DeviceImages:
+        """Samples on the device; the most recently used sets stay there."""
+        key = (samples.content, image_size, grey)
+        found = self._placed.pop(key, None) or place(samples.images, image_size, self.device, grey=grey)
+        self._placed[key] = found
+        while len(self._placed) > _PLACED_KEPT:
+            del self._placed[next(iter(self._placed))]
+        return found
+
+    def micro_batch(self, stage: Stage) -> int:
+        """How many images of such a stage go through the network at once, as far as is known."""
+        return self._micro_batches.get(_kind(stage), stage.recipe.batch_size)
+
+    def halve_micro_batch(self, stage: Stage) -> None:
+        """Stages of this kind were too large for the device's memory."""
+        self._micro_batches[_kind(stage)] = (self.micro_batch(stage) + 1) // 2
+
+    def drop_placed(self) -> None:
+        """Take all data off the device, to have its memory."""
+        self._placed.clear()
+
+
+def _kind(stage: Stage) -> tuple[object, ...]:
+    recipe = stage.recipe
+    return (stage.backbone, recipe.image_size, recipe.trained, recipe.precision, recipe.batch_size, recipe.optimizer)
