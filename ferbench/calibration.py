@@ -3,49 +3,121 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import time
 from typing import TYPE_CHECKING
 
 import torch
 
 from ferbench.components import Backbone
+from ferbench.frozen_prefix import FrozenPrefix, frozen_prefix
+from ferbench.memory import peak_memory_bytes, reset_peak_memory
+from ferbench.records import Speed, SpeedKey
 from ferbench.stages import Stage
-from ferbench.training import train
+from ferbench.training import autocast, train
 from ferbench.worker import built
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
-_STEPS = 2
+#: What is measured takes about so long after its warm-up ...
+_MEASURED_SECONDS = 0.5
+#: ... unless that would be fewer steps, or more.
+_FEWEST_STEPS, _MOST_STEPS = 2, 20
+#: Of steps that take longer than this one must do.
+_LONG_STEP_SECONDS = 2.0
 
 
-def measured_speed(stage: Stage, backbone: Backbone, device: str) -> float:
-    """Training images/s of a stage's backbone and recipe, after one step of warm-up."""
+def measured_speed(stage: Stage, backbone: Backbone, device: str, key: SpeedKey) -> Speed:
+    """Speed, memory and parameters of a stage's backbone and recipe, each after one step of warm-up.
+
+    Where the stage trains on features of a frozen prefix, these and the steps behind them are measured apart.
+
+    Parameters
+    ----------
+    key : what the speed is to be found by again
+    """
+    reset_peak_memory(device)
     module = built(backbone, stage, "initialisation").to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    batch_size = stage.recipe.batch_size
-    batches = _RandomBatches(batch_size, stage.recipe.image_size, len(stage.classes), device)
-    seconds = 0.0
-    for steps in (1, _STEPS):
-        seconds = train(
+    recipe = stage.recipe
+    images = torch.rand(recipe.batch_size, 3, recipe.image_size, recipe.image_size, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    prefix = None
+    if stage.feature_images:
+        example = images if len(images) > 1 else images.repeat(2, 1, 1, 1)
+        prefix = frozen_prefix(module, backbone.classifier, recipe.trainable, example)
+    if prefix is None:
+        steps = _step_rate(module, backbone.classifier, recipe.trainable, images, stage, device)
+        features = None
+    else:
+        steps = _step_rate(
+            prefix.rest, prefix.classifier, "all", _features(prefix, images, stage, device), stage, device
+        )
+        features = _feature_rate(prefix, images, stage, device)
+    return Speed(
+        key,
+        images_per_second=steps,
+        peak_memory_bytes=peak_memory_bytes(device),
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+        features_per_second=features,
+    )
+
+
+def _step_rate(module: nn.Module, classifier: str, trainable: str, inputs: Tensor, stage: Stage, device: str) -> float:
+    """Images/s of training steps."""
+    batches = OneBatch(inputs, len(stage.classes))
+
+    def seconds(steps: int) -> float:
+        return train(
             module,
             batches,
-            dataclasses.replace(stage.recipe, images_seen=steps * batch_size, checkpoint="last"),
-            classifier=backbone.classifier,
-            epoch_images=steps * batch_size,
+            dataclasses.replace(stage.recipe, images_seen=steps * len(inputs), checkpoint="last"),
+            classifier=classifier,
+            epoch_images=steps * len(inputs),
             class_counts=torch.ones(len(stage.classes)),
             seed=0,
             stage_index=0,
             device=device,
+            trainable=trainable,
+            may_compile=False,
         ).train_seconds
-    return _STEPS * batch_size / max(seconds, 1e-9)
+
+    steps = _steps(seconds(1))
+    return steps * len(inputs) / max(seconds(steps), 1e-9)
 
 
-class _RandomBatches:
-    """One batch of noise, again and again."""
+def _feature_rate(prefix: FrozenPrefix, images: Tensor, stage: Stage, device: str) -> float:
+    """Images/s of computing features."""
 
-    def __init__(self, batch_size: int, image_size: int, classes: int, device: str) -> None:
-        images = torch.rand(batch_size, 3, image_size, image_size, device=device)
-        self._images = images.contiguous(memory_format=torch.channels_last)
-        self._labels = torch.arange(batch_size, device=device) % classes
+    def seconds(steps: int) -> float:
+        began = time.perf_counter()
+        for _ in range(steps):
+            # Looking at a value waits for the device.
+            float(_features(prefix, images, stage, device).flatten()[0])
+        return time.perf_counter() - began
+
+    steps = _steps(seconds(1))
+    return steps * len(images) / max(seconds(steps), 1e-9)
+
+
+def _features(prefix: FrozenPrefix, images: Tensor, stage: Stage, device: str) -> Tensor:
+    with autocast(device, stage.recipe.precision):
+        return prefix.features(images).float()
+
+
+def _steps(seconds: float) -> int:
+    """How many steps to measure, if one takes so long."""
+    if seconds > _LONG_STEP_SECONDS:
+        return 1
+    return min(_MOST_STEPS, max(_FEWEST_STEPS, math.ceil(_MEASURED_SECONDS / max(seconds, 1e-9))))
+
+
+class OneBatch:
+    """One batch, again and again."""
+
+    def __init__(self, inputs: Tensor, classes: int) -> None:
+        self._inputs = inputs
+        self._labels = torch.arange(len(inputs), device=inputs.device) % classes
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        return self._images, self._labels
+        return self._inputs, self._labels

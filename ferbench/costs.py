@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+import statistics
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ferbench.plan import Plan
 from ferbench.records import Speed, SpeedKey
+from ferbench.schedule import NO_PATH, CriticalPath, critical_path, longest_first
 from ferbench.stages import Stage
 
-#: An image's forward pass alone against forward, backward and update; evaluation is estimated by it.
-_EVALUATION_SHARE = 1 / 3
+#: An image's forward pass alone against forward, backward and update, where everything is trained.
+_FORWARD_SHARE = 1 / 3
+
+#: float32 parameters are all but a few kilobytes of a checkpoint.
+_PARAMETER_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +24,15 @@ class PlanCost:
     """Totals of a plan. `stages` and `images` are as if each cell stood alone, `unique_*` as they will be trained.
 
     seconds : of what is not done yet; None where a speed is not known
-    stage_seconds : per pending stage's fingerprint
+    checkpoint_bytes : of all that will be written
+    stage_seconds : per pending stage's fingerprint, with what it predicts
+    training_seconds : of that, training alone
+    shared_by : cells that need a stage, per fingerprint
+    calibrated : pending stages whose speed comes from a few steps just now, not from stages trained before
+    kept_checkpoint_bytes : of that, what stays: the stages that cells end with
+    peak_checkpoint_bytes : the most that lies there at once, parents that wait for their children included; partial
+        checkpoints of stages that take long come on top
+    critical : the longest chain of pending stages
     """
 
     cells: int
@@ -31,13 +45,39 @@ class PlanCost:
     checkpoint_bytes: int | None
     peak_memory_bytes: int | None
     stage_seconds: Mapping[str, float | None]
+    training_seconds: Mapping[str, float | None] = field(default_factory=dict)
+    shared_by: Mapping[str, int] = field(default_factory=dict)
+    calibrated: frozenset[str] = frozenset()
+    kept_checkpoint_bytes: int | None = None
+    peak_checkpoint_bytes: int | None = None
+    critical: CriticalPath = NO_PATH
 
 
 def speed_key(stage: Stage, device_kind: str, threads: int) -> SpeedKey:
     """The key that a stage's speed is looked up by."""
     recipe = stage.recipe
     return SpeedKey(
-        stage.backbone, recipe.image_size, recipe.trained, recipe.precision, recipe.batch_size, device_kind, threads
+        stage.backbone, recipe.image_size, stage.trained, recipe.precision, recipe.batch_size, device_kind, threads
+    )
+
+
+def typical_speeds(speeds: Iterable[Speed]) -> dict[SpeedKey, Speed]:
+    """One speed for each kind of stage: medians, since one may have shared the machine, and the largest memory."""
+    kinds: dict[SpeedKey, list[Speed]] = {}
+    for speed in speeds:
+        kinds.setdefault(speed.key, []).append(speed)
+    return {key: _typical(key, found) for key, found in kinds.items()}
+
+
+def _typical(key: SpeedKey, found: Sequence[Speed]) -> Speed:
+    features = [speed.features_per_second for speed in found if speed.features_per_second is not None]
+    memory = [speed.peak_memory_bytes for speed in found if speed.peak_memory_bytes is not None]
+    return Speed(
+        key,
+        images_per_second=statistics.median(speed.images_per_second for speed in found),
+        peak_memory_bytes=max(memory, default=None),
+        parameters=next((speed.parameters for speed in found if speed.parameters is not None), None),
+        features_per_second=statistics.median(features) if features else None,
     )
 
 
@@ -48,41 +88,120 @@ def plan_cost(
     device_kind: str,
     threads: int,
     evaluated: Mapping[str, int],
+    calibrated: Collection[SpeedKey] = (),
 ) -> PlanCost:
     """Cost of a plan.
+
+    Features of a frozen prefix count once for all stages of the plan that can share them. Whether an earlier command
+    has left them in the cache is not looked at: the estimate is then too high.
 
     Parameters
     ----------
     done : fingerprints that need no training any more
     evaluated : number of images that a stage predicts when it is trained, per fingerprint
+    calibrated : keys of `measured` that no stage was trained with yet
     """
     done = frozenset(done)
-    seconds: dict[str, float | None] = {}
-    memory: list[int | None] = []
-    disk: list[int | None] = []
-    for stage in plan.stages:
-        if stage.fingerprint in done:
-            continue
-        # A machine's time does not grow with the images alone: of another size nothing is known.
-        by_steps = stage.recipe.head_fit == "sgd"
-        known = measured.get(speed_key(stage, device_kind, threads)) if by_steps else None
-        images = stage.recipe.images_seen + _EVALUATION_SHARE * evaluated.get(stage.fingerprint, 0)
-        seconds[stage.fingerprint] = None if known is None else images / known.images_per_second
-        memory.append(None if known is None else known.peak_memory_bytes)
-        # float32 parameters are all but a few kilobytes of a checkpoint.
-        disk.append(None if known is None or known.parameters is None else 4 * known.parameters)
+    pending = [stage for stage in plan.stages if stage.fingerprint not in done]
+    keys = {stage.fingerprint: speed_key(stage, device_kind, threads) for stage in pending}
+    # A machine's time does not grow with the images alone: of another size nothing is known.
+    speeds = {
+        stage.fingerprint: measured.get(keys[stage.fingerprint]) if stage.recipe.head_fit == "sgd" else None
+        for stage in pending
+    }
+    steps = {stage.fingerprint: _training_seconds(stage, speeds[stage.fingerprint]) for stage in pending}
+    order = longest_first(pending, steps)
+    training = _with_shared_features(order, steps, speeds)
+    seconds = {
+        name: None if (speed := speeds[name]) is None or value is None else value + _evaluation(speed, evaluated, name)
+        for name, value in training.items()
+    }
+    sizes = {
+        name: None if speed is None or speed.parameters is None else _PARAMETER_BYTES * speed.parameters
+        for name, speed in speeds.items()
+    }
+    finals = {cell.stages[-1] for cell in plan.cells}
+    memory = [None if speed is None else speed.peak_memory_bytes for speed in speeds.values()]
     return PlanCost(
         cells=len(plan.cells),
         stages=sum(len(cell.stages) for cell in plan.cells),
         unique_stages=len(plan.stages),
-        done_stages=sum(stage.fingerprint in done for stage in plan.stages),
+        done_stages=len(plan.stages) - len(pending),
         images=sum(cell.images_seen for cell in plan.cells),
         unique_images=sum(stage.recipe.images_seen for stage in plan.stages),
         seconds=_total(list(seconds.values())),
-        checkpoint_bytes=_whole(_total(disk)),
+        checkpoint_bytes=_whole(_total(list(sizes.values()))),
         peak_memory_bytes=None if None in memory else max((m for m in memory if m is not None), default=0),
         stage_seconds=seconds,
+        training_seconds=training,
+        shared_by=Counter(name for cell in plan.cells for name in cell.stages),
+        calibrated=frozenset(name for name, key in keys.items() if key in calibrated),
+        kept_checkpoint_bytes=_whole(_total([size for name, size in sizes.items() if name in finals])),
+        peak_checkpoint_bytes=_peak(longest_first(pending, seconds), sizes, finals),
+        critical=critical_path(pending, seconds),
     )
+
+
+def _training_seconds(stage: Stage, speed: Speed | None) -> float | None:
+    """Of the steps; features come on top."""
+    return None if speed is None else stage.recipe.images_seen / speed.images_per_second
+
+
+def _with_shared_features(
+    order: Iterable[Stage], steps: Mapping[str, float | None], speeds: Mapping[str, Speed | None]
+) -> dict[str, float | None]:
+    """Seconds of each stage with the features that none before it in the order has computed."""
+    there: set[object] = set()
+    seconds = dict(steps)
+    for stage in order:
+        speed, value = speeds[stage.fingerprint], steps[stage.fingerprint]
+        if speed is None or value is None or speed.features_per_second is None or not stage.feature_images:
+            continue
+        for part in stage.parts:
+            for view in range(stage.recipe.views or 0):
+                same = (_frozen(stage), part.content, view)
+                if same not in there:
+                    there.add(same)
+                    value += part.count / speed.features_per_second
+        seconds[stage.fingerprint] = value
+    return seconds
+
+
+def _frozen(stage: Stage) -> object:
+    """What the features of an image depend on: where the frozen part comes from, and how it is shown."""
+    recipe = stage.recipe
+    random = stage.parent is None and stage.weights.is_random
+    start = stage.parent or (stage.weights.sha256, stage.seed if random else None)
+    return stage.backbone, start, recipe.trainable, recipe.image_size, recipe.grey, recipe.precision
+
+
+def _evaluation(speed: Speed, evaluated: Mapping[str, int], name: str) -> float:
+    """Seconds of predicting. Measured where features were; else a share of a step, too high where little is trained."""
+    images = evaluated.get(name, 0)
+    if speed.features_per_second is not None:
+        return images / speed.features_per_second
+    share = _FORWARD_SHARE if speed.key.trainable == "all" else 1.0
+    return share * images / speed.images_per_second
+
+
+def _peak(order: Iterable[Stage], sizes: Mapping[str, int | None], finals: Collection[str]) -> int | None:
+    """The most bytes of checkpoints at once, where a parent goes as soon as no child and no cell needs it."""
+    order = list(order)
+    if None in sizes.values():
+        return None
+    waiting = Counter(stage.parent for stage in order if stage.parent is not None)
+    there: dict[str, int] = {}
+    held = peak = 0
+    for stage in order:
+        there[stage.fingerprint] = sizes[stage.fingerprint] or 0
+        held += there[stage.fingerprint]
+        peak = max(peak, held)
+        if stage.parent is None:
+            continue
+        waiting[stage.parent] -= 1
+        if not waiting[stage.parent] and stage.parent not in finals:
+            held -= there.pop(stage.parent, 0)
+    return peak
 
 
 def _total(values: list[float | None] | list[int | None]) -> float | None:

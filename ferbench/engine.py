@@ -18,6 +18,8 @@ from ferbench.matrix import Matrix
 from ferbench.metrics import correctness, scores
 from ferbench.plan import CellPlan, Plan
 from ferbench.preparation import Preparation, Prepared
+from ferbench.pruning import keep_within
+from ferbench.publish.cache import kept_warnings
 from ferbench.records import EpochResult, Predictions, Run, StageResult
 from ferbench.settings import Settings
 from ferbench.stages import Stage
@@ -60,22 +62,28 @@ class Engine:
         self._store = store
         self._reporter = reporter
         self.device = chosen_device(settings.device)
-        prepare_device(self.device)
+        prepare_device(self.device, deterministic=settings.deterministic)
         self.environment = current_environment(self.device)
         self._roles = RoleReader(catalog.dataset, settings.data_folder, settings.cache_folder)
         self._bench = Workbench(catalog.backbone, self._roles, settings.cache_folder, self.device)
+        self._bench.deterministic = settings.deterministic
+        self._bench.keep_every_seconds = settings.keep_seconds
+        self._cache_folder, self._cache_bytes = settings.cache_folder, settings.cache_bytes
         self._preparation = Preparation(catalog, store, self._bench, self.environment, reporter.warn)
 
     def prepare(self, matrix: Matrix, *, force: bool = False, calibrate: bool = True) -> Prepared:
         """Plan a matrix; see Preparation.prepare."""
         return self._preparation.prepare(matrix, force=force, calibrate=calibrate)
 
-    def run(self, prepared: Prepared, *, force: bool = False) -> Outcome:
+    def run(self, prepared: Prepared, *, force: bool = False, stop: Callable[[], bool] = lambda: False) -> Outcome:
         """Train and predict what is left, and store each run as soon as it is whole.
 
         A stage that fails is recorded as failed runs of the cells that need it; the others go on. KeyboardInterrupt
         passes through: what is stored by then is what the next call goes on from.
+
+        stop : asked after every step; the stage that is being trained is then kept, and KeyboardInterrupt raised
         """
+        self._bench.stop = stop
         watch = _Watch(self._reporter, self._catalog)
         known = dict(prepared.known)
         failures: dict[str, StageFailure] = {}
@@ -120,7 +128,16 @@ class Engine:
                 if task.stage.parent in trained:
                     self._drop_parent(task.stage, left.values(), prepared.plan)
             settle()
+        self._keep_within({stage.fingerprint for stage in prepared.plan.stages} - known.keys())
         return Outcome(tuple(finished), tuple(failed), tuple(prepared.finished.values()))
+
+    def _keep_within(self, unfinished: Collection[str]) -> None:
+        """Bring the cache folder back to its size, as far as nothing that is needed goes."""
+        kept = keep_within(
+            self._cache_folder, self._cache_bytes, self._store.checkpoint_needs, also_unfinished=unfinished
+        )
+        for line in kept_warnings(kept):
+            self._reporter.warn(line)
 
     def _keep(self, task: StageTask, outcome: StageOutcome, plan: Plan) -> None:
         stage = task.stage
@@ -159,7 +176,7 @@ class Engine:
     ) -> Run:
         results = [known[name] for name in cell.stages]
         classes = label_set(cell.cell.recipe.label_set).classes
-        spent = [unpaid.pop(name).train_seconds for name in cell.stages if name in unpaid]
+        spent = [_spent(unpaid.pop(name)) for name in cell.stages if name in unpaid]
         return dataclasses.replace(
             self._blank(cell),
             status="finished",
@@ -227,6 +244,10 @@ class Engine:
             if count := sum(picture in trained for picture in report):
                 where = f"{samples.dataset} {samples.splits}"
                 yield f"{count:,} of {len(report):,} reported pictures are among those trained on, in {where}"
+
+
+def _spent(result: StageResult) -> float:
+    return result.train_seconds if result.spent_seconds is None else result.spent_seconds
 
 
 class _Watch(StageWatch):

@@ -15,6 +15,9 @@ PROTOCOL_VERSION = 1
 PREPROCESSING_VERSION = 1
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def canonical_json(value: object) -> str:
     """JSON with one spelling for one value: sorted keys, no spaces, no NaN.
 
@@ -23,12 +26,34 @@ def canonical_json(value: object) -> str:
     ValueError : for NaN and infinities
     TypeError : for what JSON has no word for
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    # What most values are; an encoder is slow to start.
+    if value is None:
+        return "null"
+    if type(value) is int:
+        return str(value)
+    return _ENCODER.encode(value)
 
 
 def fingerprint(value: object) -> str:
     """SHA-256 of a value's canonical JSON, as 64 hex digits."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+    return _sha256(canonical_json(value))
+
+
+def spelled(value: Mapping[str, object]) -> dict[str, str]:
+    """The canonical JSON of each of an object's values, to be put together by `fingerprint_of_spelled`.
+
+    Where many objects differ in a value or two, the others are spelled once.
+    """
+    return {key: canonical_json(each) for key, each in value.items()}
+
+
+def fingerprint_of_spelled(pieces: Mapping[str, str]) -> str:
+    """The fingerprint of an object, from the canonical JSON of each of its values."""
+    return _sha256("{" + ",".join([f"{canonical_json(key)}:{pieces[key]}" for key in sorted(pieces)]) + "}")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def derived_seed(seed: int, stage_index: int, purpose: str, step: int = 0) -> int:

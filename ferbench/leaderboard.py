@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ferbench.errors import StoreError
 from ferbench.metrics import t_critical, t_interval, wilson
 from ferbench.recipes import RecipeValue, in_words
-from ferbench.records import Board, Entry, Interval, RunSummary, Score
+from ferbench.records import Board, Entry, Interval, RunSummary, Score, SpeedMeasurement
 
 #: Entries compared with all others at once; bounds the memory, and few enough stay in the processor's cache.
 _BLOCK = 128
@@ -59,8 +59,12 @@ class BoardTable:
     failed: tuple[FailedEntry, ...] = ()
 
 
-def leaderboards(runs: Iterable[RunSummary]) -> tuple[BoardTable, ...]:
+def leaderboards(runs: Iterable[RunSummary], speeds: Iterable[SpeedMeasurement] = ()) -> tuple[BoardTable, ...]:
     """One table per board, by target; runs are put together over seeds by `entry`.
+
+    Parameters
+    ----------
+    speeds : the speed board, from which entries have what a run itself does not tell of their cost
 
     Raises
     ------
@@ -73,7 +77,8 @@ def leaderboards(runs: Iterable[RunSummary]) -> tuple[BoardTable, ...]:
             boards.setdefault(run.board.fingerprint, run.board)
             by_board[run.board.fingerprint].append(run)
     order = sorted(boards.values(), key=lambda b: (b.target, b.split, b.label_set, b.protocol, b.fingerprint))
-    return tuple(_table(board, by_board[board.fingerprint]) for board in order)
+    known = _Speeds(speeds)
+    return tuple(_table(board, by_board[board.fingerprint], known) for board in order)
 
 
 def failures_without_board(runs: Iterable[RunSummary]) -> tuple[FailedEntry, ...]:
@@ -145,7 +150,7 @@ def _first_certain(mean: NDArray[np.float64], block: slice, factor: float) -> in
     return max(int(uncertain[-1]) + 1, int(block.stop))
 
 
-def _table(board: Board, runs: Sequence[RunSummary]) -> BoardTable:
+def _table(board: Board, runs: Sequence[RunSummary], speeds: _Speeds) -> BoardTable:
     failed = _failed(runs)
     by_entry: dict[str, list[RunSummary]] = defaultdict(list)
     for run in runs:
@@ -156,7 +161,7 @@ def _table(board: Board, runs: Sequence[RunSummary]) -> BoardTable:
     places = ranks([_answers(group, board) for group in groups])
     differences = _differences([group[0] for group in groups])
     entries = [
-        _entry(group, int(rank), board, failures, difference)
+        _entry(group, int(rank), board, failures, difference, speeds)
         for group, rank, difference in zip(groups, places, differences, strict=True)
     ]
     entries.sort(key=lambda entry: (entry.rank, -entry.accuracy.mean, entry.row))
@@ -197,7 +202,12 @@ def _answers(runs: Sequence[RunSummary], board: Board) -> NDArray[np.bool_]:
 
 
 def _entry(
-    runs: Sequence[RunSummary], rank: int, board: Board, failures: dict[str, FailedEntry], difference: str
+    runs: Sequence[RunSummary],
+    rank: int,
+    board: Board,
+    failures: dict[str, FailedEntry],
+    difference: str,
+    speeds: _Speeds,
 ) -> Entry:
     first = runs[0]
     row = first.entry[:10]
@@ -212,6 +222,9 @@ def _entry(
         count = len(failure.seeds)
         notes.append(f"{count} {'run' if count == 1 else 'runs'} failed: {failure.error}")
     notes.extend(note for run in runs for note in run.notes)
+    train_seconds = sum(run.train_seconds for run in runs) / len(runs)
+    spent = [run.spent_seconds for run in runs if run.spent_seconds is not None]
+    speed = speeds.of(first)
     return Entry(
         row=row,
         rank=rank,
@@ -226,10 +239,17 @@ def _entry(
         uar=_interval(runs, "uar"),
         macro_f1=_interval(runs, "macro_f1"),
         images_seen=first.images_seen,
-        train_seconds=sum(run.train_seconds for run in runs) / len(runs),
+        train_seconds=train_seconds,
         notes=tuple(dict.fromkeys(notes)),
         recipe=first.recipe,
         train_fraction=first.train_fraction,
+        images_per_second=first.images_seen / train_seconds if train_seconds > 0 else None,
+        spent_seconds=sum(spent) / len(spent) if len(spent) == len(runs) else None,
+        peak_memory_bytes=max((run.peak_memory_bytes for run in runs if run.peak_memory_bytes), default=None),
+        parameters=max((run.parameters for run in runs if run.parameters), default=None),
+        forward_flops=speeds.flops(first),
+        inference_images_per_second=None if speed is None else speed.inference_images_per_second.median,
+        latency_p50_seconds=None if speed is None else speed.latency_p50_seconds,
     )
 
 
@@ -276,6 +296,25 @@ def _failed(runs: Sequence[RunSummary]) -> tuple[FailedEntry, ...]:
     return tuple(found)
 
 
+class _Speeds:
+    """The speed board, looked up for a row's cost."""
+
+    def __init__(self, measurements: Iterable[SpeedMeasurement]) -> None:
+        self._on_device: dict[tuple[str, int, str], SpeedMeasurement] = {}
+        self._flops: dict[tuple[str, int], int] = {}
+        # The last ones stay: not compiled before compiled, new before old.
+        for each in sorted(measurements, key=lambda each: (not each.compiled, each.measured_at)):
+            self._on_device[each.backbone, each.image_size, each.device] = each
+            self._flops[each.backbone, each.image_size] = each.forward_flops
+
+    def of(self, run: RunSummary) -> SpeedMeasurement | None:
+        return self._on_device.get((run.backbone, run.image_size, run.device))
+
+    def flops(self, run: RunSummary) -> int | None:
+        """Of one image's forward pass, which is the same wherever it was counted."""
+        return self._flops.get((run.backbone, run.image_size))
+
+
 def _board_json(table: BoardTable) -> dict[str, Any]:
     board = table.board
     return {
@@ -311,6 +350,13 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
         "train_seconds": entry.train_seconds,
         "notes": list(entry.notes),
         "train_fraction": entry.train_fraction,
+        "images_per_second": entry.images_per_second,
+        "spent_seconds": entry.spent_seconds,
+        "peak_memory_bytes": entry.peak_memory_bytes,
+        "parameters": entry.parameters,
+        "forward_flops": entry.forward_flops,
+        "inference_images_per_second": entry.inference_images_per_second,
+        "latency_p50_seconds": entry.latency_p50_seconds,
         "recipe": {key: value for key, value in entry.recipe if "." not in key},
         "stage_changes": {key: value for key, value in entry.recipe if "." in key},
     }

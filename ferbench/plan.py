@@ -9,7 +9,15 @@ from collections.abc import Callable, Iterable, Mapping
 from ferbench.components import Backbone
 from ferbench.errors import RecipeError
 from ferbench.expressions import label_set
-from ferbench.fingerprints import PREPROCESSING_VERSION, PROTOCOL_VERSION, as_plain, fingerprint
+from ferbench.fingerprints import (
+    PREPROCESSING_VERSION,
+    PROTOCOL_VERSION,
+    as_plain,
+    canonical_json,
+    fingerprint,
+    fingerprint_of_spelled,
+    spelled,
+)
 from ferbench.matrix import Components
 from ferbench.recipes import Recipe, changed
 from ferbench.records import Board
@@ -79,20 +87,51 @@ def make_plan(cells: Iterable[Cell], components: Components, inputs: PlanInputs)
     """
     stages: dict[str, Stage] = {}
     planned: dict[str, CellPlan] = {}
-    specs_of: dict[tuple[str, str, tuple[str, ...], Recipe], tuple[StageSpec, ...]] = {}
+    chains: dict[tuple[object, ...], _Chain] = {}
     for cell in cells:
-        key = (cell.strategy, cell.target, cell.auxiliaries, cell.recipe)
-        if key not in specs_of:
-            specs_of[key] = components.strategy(cell.strategy).stages(cell.target, cell.auxiliaries, cell.recipe)
-        chain = _chain(cell, specs_of[key], components, inputs)
-        for stage in chain:
-            stages.setdefault(stage.fingerprint, stage)
-        whole = _cell_plan(cell, chain, components.backbone(cell.backbone), inputs)
+        coordinates = tuple(getattr(cell, name) for name in _BUT_THE_SEED)
+        if coordinates not in chains:
+            chains[coordinates] = _chain(cell, components, inputs)
+        whole = chains[coordinates].with_seed(cell, stages)
         planned.setdefault(whole.key, whole)
     return Plan(tuple(stages.values()), tuple(planned.values()))
 
 
-def _chain(cell: Cell, specs: tuple[StageSpec, ...], components: Components, inputs: PlanInputs) -> list[Stage]:
+#: A cell's coordinates that cells over seeds have in common.
+_BUT_THE_SEED = tuple(field.name for field in dataclasses.fields(Cell) if field.name != "seed")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Chain:
+    """What cells have in common that differ in their seeds alone.
+
+    stages : without seed, parent and fingerprint
+    spelled : what each of them computes, but for seed and parent, as canonical JSON by key
+    cell : one of them, without stages and key
+    """
+
+    stages: tuple[Stage, ...]
+    spelled: tuple[Mapping[str, str], ...]
+    cell: CellPlan
+
+    def with_seed(self, cell: Cell, stages: dict[str, Stage]) -> CellPlan:
+        """One of the cells; its stages are added to those there are."""
+        names: list[str] = []
+        parent: str | None = None
+        for stage, spelled in zip(self.stages, self.spelled, strict=True):
+            name = fingerprint_of_spelled(
+                {**spelled, "seed": canonical_json(cell.seed), "parent": canonical_json(parent)}
+            )
+            if name not in stages:
+                stages[name] = dataclasses.replace(stage, fingerprint=name, seed=cell.seed, parent=parent)
+            names.append(name)
+            parent = name
+        key = fingerprint([self.cell.entry, cell.seed])
+        return dataclasses.replace(self.cell, cell=cell, stages=tuple(names), key=key)
+
+
+def _chain(cell: Cell, components: Components, inputs: PlanInputs) -> _Chain:
+    specs = components.strategy(cell.strategy).stages(cell.target, cell.auxiliaries, cell.recipe)
     backbone = components.backbone(cell.backbone)
     weights = inputs.weights(cell.backbone, cell.weights)
     classes = label_set(cell.recipe.label_set).classes
@@ -102,39 +141,43 @@ def _chain(cell: Cell, specs: tuple[StageSpec, ...], components: Components, inp
             inputs.training_part(name, cell.recipe.label_set, cell.train_fraction if name == cell.target else 1.0)
             for name in spec.datasets
         )
-        recipe = _resolved(cell, index, spec, inputs.precision, sum(part.count for part in parts))
+        count = sum(part.count for part in parts)
+        recipe = _resolved(cell, index, spec, inputs.precision, count, backbone.classifier)
         select: tuple[str, ...] = ()
         if recipe.checkpoint == "best-on-select":
             select = tuple(inputs.select_content(name, cell.recipe.label_set) for name in spec.datasets)
-        stage = Stage(
-            fingerprint="",
-            index=index,
-            backbone=backbone.name,
-            weights=weights,
-            parts=parts,
-            classes=classes,
-            recipe=recipe,
-            seed=cell.seed,
-            parent=chain[-1].fingerprint if chain else None,
-            select=select,
+        chain.append(
+            Stage(
+                fingerprint="",
+                index=index,
+                backbone=backbone.name,
+                weights=weights,
+                parts=parts,
+                classes=classes,
+                recipe=recipe,
+                seed=0,
+                parent=None,
+                select=select,
+            )
         )
-        named = {**_computed(stage, backbone), "seed": cell.seed, "parent": stage.parent}
-        chain.append(dataclasses.replace(stage, fingerprint=fingerprint(named)))
     if cell.recipe.head_fit != "sgd" and all(stage.recipe.head_fit == "sgd" for stage in chain):
         raise RecipeError(
             f"head_fit={cell.recipe.head_fit} fits a head on frozen features, and no stage of {cell.strategy} trains "
             "the head alone: take a strategy that does, or --set trainable=head"
         )
-    return chain
+    computed = [_computed(stage, backbone) for stage in chain]
+    return _Chain(tuple(chain), tuple(map(spelled, computed)), _cell_plan(cell, chain, computed, inputs))
 
 
-def _resolved(cell: Cell, index: int, spec: StageSpec, precision: str, count: int) -> Recipe:
+def _resolved(cell: Cell, index: int, spec: StageSpec, precision: str, count: int, classifier: str) -> Recipe:
     """The stage's own recipe: the cell's, then the strategy's changes, then the user's for this stage.
 
     What cannot matter there is put to the general default, so that equal work has one fingerprint.
     """
     own = [(change.key, change.value) for change in cell.stage_changes if change.stage == index + 1]
     recipe = changed(cell.recipe, [*spec.changes, *own])
+    if recipe.trainable == classifier:
+        recipe = dataclasses.replace(recipe, trainable="head")
     if recipe.trainable != "head":
         recipe = dataclasses.replace(recipe, head_fit=_DEFAULT.head_fit)
     if recipe.head_fit == "svm":
@@ -190,7 +233,10 @@ def _plain(recipe: Recipe) -> object:
     return {key: value for key, value in plain.items() if key not in _LATER or value != _LATER[key]}
 
 
-def _cell_plan(cell: Cell, chain: list[Stage], backbone: Backbone, inputs: PlanInputs) -> CellPlan:
+def _cell_plan(
+    cell: Cell, chain: list[Stage], computed: list[Mapping[str, object]], inputs: PlanInputs
+) -> CellPlan:
+    """Without stages and key, which hang on the seed."""
     board = inputs.board(cell.target, cell.recipe.label_set)
     entry = fingerprint(
         {
@@ -199,16 +245,16 @@ def _cell_plan(cell: Cell, chain: list[Stage], backbone: Backbone, inputs: PlanI
             "target": cell.target,
             "auxiliaries": list(cell.auxiliaries),
             "device": inputs.device_kind,
-            "stages": [_computed(stage, backbone) for stage in chain],
+            "stages": computed,
         }
     )
     return CellPlan(
         cell=cell,
         board=board,
         weights=chain[0].weights,
-        stages=tuple(stage.fingerprint for stage in chain),
+        stages=(),
         entry=entry,
-        key=fingerprint([entry, cell.seed]),
+        key="",
         images_seen=sum(stage.recipe.images_seen for stage in chain),
         target_images_seen=sum(_target_images(stage, cell.target) for stage in chain),
         train_fraction=max(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +15,7 @@ import numpy as np
 from ferbench.calibration import measured_speed
 from ferbench.catalog import Catalog
 from ferbench.components import Backbone
-from ferbench.costs import PlanCost, plan_cost, speed_key
+from ferbench.costs import PlanCost, plan_cost, speed_key, typical_speeds
 from ferbench.data.roles import check_auxiliary, check_target
 from ferbench.environment import automatic_precision
 from ferbench.errors import UsageError, WeightsError
@@ -22,14 +25,19 @@ from ferbench.matrix import Matrix, unrolled
 from ferbench.plan import CellPlan, Plan, PlanInputs, make_plan
 from ferbench.records import Board, Environment, Predictions, Run, Speed, SpeedKey, StageResult
 from ferbench.references import parse_reference
+from ferbench.schedule import longest_first
 from ferbench.stages import RANDOM_WEIGHTS, Cell, InitialWeights, Stage, TrainingPart
 from ferbench.store import Store
+from ferbench.trainable import check_trainable
 from ferbench.weights import POLICIES, check_fit, resolve_weights
-from ferbench.worker import Evaluation, StageTask, Workbench, evaluated
+from ferbench.workbench import Workbench
+from ferbench.worker import Evaluation, StageTask, evaluated
 
 #: Fewer steps than this are over before an estimate would be.
 _CALIBRATED_FROM_STEPS = 20
 
+#: Once calibrating has taken so long, what is not measured yet stays unknown.
+_CALIBRATION_SECONDS = 60.0
 
 #: Of the part of train that was asked for; what is further off is told before it is trained on.
 _FAR_OFF = 0.1
@@ -41,7 +49,7 @@ class Prepared:
 
     pending : cells without a finished run in the store (all of them with force)
     finished : runs that are in the store already, by cell key
-    tasks : what remains to be trained or predicted, parents first
+    tasks : what remains to be trained or predicted, in the order of `schedule.longest_first`
     known : results of stages trained before
     spare : tasks that would train the known stages again, should their checkpoints turn out to be lost
     synthetic : no real face is trained on
@@ -91,17 +99,21 @@ class Preparation:
         """
         cells = tuple(dict.fromkeys(cell for part in (matrix, *matrix.also) for cell in self._cells(part)))
         plan = make_plan(cells, self._catalog, self._inputs(cells))
+        self._check_trainable(plan.stages)
         finished = {} if force else self._store.finished([cell.key for cell in plan.cells])
         pending = tuple(cell for cell in plan.cells if cell.key not in finished)
         stages = {stage.fingerprint: stage for stage in plan.stages}
         known = {} if force else self._store.stage_results([f for cell in pending for f in cell.stages])
         tasks = self._tasks(pending, stages, known)
+        cost = self._cost(plan, tasks, calibrate)
+        by_name = {task.stage.fingerprint: task for task in tasks}
+        order = longest_first([task.stage for task in tasks], cost.stage_seconds)
         return Prepared(
             plan=plan,
-            cost=self._cost(plan, pending, tasks, calibrate),
+            cost=cost,
             pending=pending,
             finished=finished,
-            tasks=tasks,
+            tasks=tuple(by_name[stage.fingerprint] for stage in order),
             known=known,
             spare={name: _task(stages[name], cell) for cell in pending for name in cell.stages if name in known},
             synthetic=all(part.synthetic for stage in plan.stages for part in stage.parts),
@@ -139,13 +151,19 @@ class Preparation:
         names = dict.fromkeys([*matrix.targets, *(name for chain in matrix.auxiliaries for name in chain)])
         return max(1, round(epochs * sum(self._roles.train(name, labels).count for name in names)))
 
+    def _check_trainable(self, stages: Iterable[Stage]) -> None:
+        """Raise RecipeError for a part that a backbone lacks; a stage would find it out after its parents only."""
+        parts = dict.fromkeys((stage.backbone, stage.recipe.trainable, stage.recipe.image_size) for stage in stages)
+        for name, trainable, image_size in parts:
+            check_trainable(self._catalog.backbone(name), trainable, image_size)
+
     def _inputs(self, cells: Iterable[Cell]) -> PlanInputs:
         for cell in cells:
             self._resolve_weights(cell)
         return PlanInputs(
-            training_part=self._training_part,
+            training_part=functools.cache(self._training_part),
             select_content=lambda reference, labels: self._roles.select(reference, labels).content,
-            board=self._board,
+            board=functools.cache(self._board),
             weights=lambda backbone, policy: self._weights[backbone, policy] or RANDOM_WEIGHTS,
             precision=automatic_precision(self._bench.device),
             device_kind=self._environment.device_kind,
@@ -265,45 +283,44 @@ class Preparation:
         content = cell.board.fingerprint if evaluation.role == "report" else samples.content
         return self._store.predictions(stage, samples.dataset, samples.splits, content)
 
-    def _cost(
-        self, plan: Plan, pending: tuple[CellPlan, ...], tasks: tuple[StageTask, ...], calibrate: bool
-    ) -> PlanCost:
-        kind, threads = self._environment.device_kind, self._environment.threads
-        measured: dict[SpeedKey, Speed] = {}
-        for speed in self._store.speeds():
-            measured.setdefault(speed.key, speed)
+    def _cost(self, plan: Plan, tasks: tuple[StageTask, ...], calibrate: bool) -> PlanCost:
+        measured = typical_speeds(self._store.speeds())
         training = [task.stage for task in tasks if task.trained is None]
-        if calibrate:
-            self._calibrate(training, measured)
+        calibrated = self._calibrated(training, measured) if calibrate else {}
         to_train = {stage.fingerprint for stage in training}
         return plan_cost(
             plan,
             done=[stage.fingerprint for stage in plan.stages if stage.fingerprint not in to_train],
-            measured=measured,
-            device_kind=kind,
-            threads=threads,
+            measured=measured | calibrated,
+            device_kind=self._environment.device_kind,
+            threads=self._environment.threads,
             evaluated={
                 task.stage.fingerprint: sum(evaluated(self._roles, e, task.label_set).count for e in task.evaluations)
                 for task in tasks
             },
+            calibrated=frozenset(calibrated),
         )
 
-    def _calibrate(self, training: Iterable[Stage], measured: dict[SpeedKey, Speed]) -> None:
-        images: dict[SpeedKey, int] = {}
+    def _calibrated(self, training: Iterable[Stage], measured: Mapping[SpeedKey, Speed]) -> dict[SpeedKey, Speed]:
+        """Speeds of those kinds of stages that no stage here was of, from the kind that trains most images on."""
+        images: Counter[SpeedKey] = Counter()
         first: dict[SpeedKey, Stage] = {}
         for stage in training:
             key = speed_key(stage, self._environment.device_kind, self._environment.threads)
-            images[key] = images.get(key, 0) + stage.recipe.images_seen
-            first.setdefault(key, stage)
-        for key, stage in first.items():
-            by_steps = stage.recipe.head_fit == "sgd"
-            if not by_steps or key in measured or images[key] < _CALIBRATED_FROM_STEPS * key.batch_size:
+            if stage.recipe.head_fit == "sgd" and key not in measured:
+                images[key] += stage.recipe.images_seen
+                first.setdefault(key, stage)
+        found: dict[SpeedKey, Speed] = {}
+        began = time.monotonic()
+        for key, count in images.most_common():
+            if count < _CALIBRATED_FROM_STEPS * key.batch_size or time.monotonic() - began > _CALIBRATION_SECONDS:
                 continue
-            backbone = self._catalog.backbone(stage.backbone)
+            backbone = self._catalog.backbone(key.backbone)
             try:
-                measured[key] = Speed(key, measured_speed(stage, backbone, self._bench.device))
+                found[key] = measured_speed(first[key], backbone, self._bench.device, key)
             except Exception:  # the stage itself will fail, be recorded and be told with its reason
                 continue
+        return found
 
 
 def _task(stage: Stage, cell: CellPlan) -> StageTask:

@@ -51,16 +51,8 @@ class Recipe:
 
     @property
     def trained(self) -> str:
-        """What is trained and how, as speeds tell it apart.
-
-        `all`; `head` or the name of the first module that is trained; that with ` on features` where all that a frozen
-        prefix can be shown is computed once; `svm`.
-        """
-        if self.head_fit != "sgd":
-            return self.head_fit
-        if self.trainable == "all" or self.views is None:
-            return self.trainable
-        return f"{self.trainable} on features"
+        """What is trained, and how if not by steps: `all`, `head`, the first module that is trained, or `svm`."""
+        return self.head_fit if self.head_fit != "sgd" else self.trainable
 
 
 #: Augmentations that show an image in so many ways and no others.

@@ -44,6 +44,7 @@ class StageResult:
     features_per_second : of that computation, in images; None where no features were used
     spent_seconds : what this machine really spent, compilation included; None in results of earlier versions
     compile_seconds : of `spent_seconds`, what compiling took
+    resumed_at : images that an earlier command had seen, from whose partial checkpoint this one went on
     """
 
     fingerprint: str
@@ -63,6 +64,25 @@ class StageResult:
     features_per_second: float | None = None
     spent_seconds: float | None = None
     compile_seconds: float = 0.0
+    resumed_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One training of a stage that really happened, as the store logs it; seconds as in StageResult.
+
+    stage : its fingerprint
+    saved_at : seconds since 1970
+    """
+
+    stage: str
+    images: int
+    train_seconds: float
+    spent_seconds: float | None
+    micro_batch: int
+    device: str
+    threads: int
+    saved_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +194,7 @@ class RunSummary:
     recipe : every value of the cell's recipe and stage changes (`Cell.recipe_values`)
     train_fraction : the part of the target's train samples that was trained on, 0 for none
     correct : bool [n], which samples of the board were answered right, in the board's order; None for a failed run
+    spent_seconds, peak_memory_bytes, parameters : as in Run; None for a failed run
     """
 
     entry: str
@@ -197,12 +218,16 @@ class RunSummary:
     recipe: tuple[tuple[str, RecipeValue], ...] = ()
     train_fraction: float = 1.0
     correct: NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
+    spent_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    parameters: int | None = None
 
     @classmethod
     def of(cls, run: Run, correct: NDArray[np.bool_] | None) -> RunSummary:
         """A run's summary; `correct` is bool [n] for a finished run."""
         scores = {score.metric: score for score in run.scores}
         recipe = run.cell.recipe_values()
+        finished = run.status == "finished"
         image_size = dict(recipe).get(f"stage{len(run.stages)}.image_size", run.cell.recipe.image_size)
         return cls(
             entry=run.entry,
@@ -225,6 +250,9 @@ class RunSummary:
             error=run.error,
             recipe=recipe,
             train_fraction=run.train_fraction,
+            spent_seconds=run.spent_seconds if finished else None,
+            peak_memory_bytes=run.peak_memory_bytes if finished else None,
+            parameters=run.parameters if finished else None,
             correct=correct,
         )
 
@@ -321,6 +349,11 @@ class Entry:
     """A board's row: the runs of one key over seeds.
 
     recipe : every value of the recipe and the stage changes of its first run (`Cell.recipe_values`)
+    images_per_second : of training, over `train_seconds`
+    spent_seconds : what the runs really took, stages shared with other rows counted once; mean over seeds
+    peak_memory_bytes, parameters : of training; the most of any seed
+    forward_flops : of the speed board's row of the same backbone and image size; None where it has none
+    inference_images_per_second, latency_p50_seconds : of its row that has the same device, too
     """
 
     row: str
@@ -340,6 +373,13 @@ class Entry:
     notes: tuple[str, ...] = field(default=())
     recipe: tuple[tuple[str, RecipeValue], ...] = ()
     train_fraction: float = 1.0
+    images_per_second: float | None = None
+    spent_seconds: float | None = None
+    peak_memory_bytes: int | None = None
+    parameters: int | None = None
+    forward_flops: int | None = None
+    inference_images_per_second: float | None = None
+    latency_p50_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,3 +123,20 @@ class Stage:
     seed: int
     parent: str | None
     select: tuple[str, ...] = ()
+
+    @property
+    def feature_images(self) -> int:
+        """Images whose features are computed once before the steps, in every view; 0 where that would not pay.
+
+        It depends on the stage alone and not on what is cached, so that the stage gives the same bits again.
+        """
+        recipe = self.recipe
+        if recipe.trainable == "all" or recipe.head_fit != "sgd" or recipe.views is None:
+            return 0
+        images = recipe.views * sum(part.count for part in self.parts)
+        return images if images <= recipe.images_seen else 0
+
+    @property
+    def trained(self) -> str:
+        """What is trained and how, as speeds tell it apart: the recipe's, and maybe ` on features`."""
+        return f"{self.recipe.trained} on features" if self.feature_images else self.recipe.trained

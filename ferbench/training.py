@@ -255,7 +255,8 @@ class _Learner:
                 loss = loss_of(module(images), labels, recipe, self._weight)
             loss.backward()  # type: ignore[no-untyped-call]
             return loss.detach()
-        parts = list(zip(images.split(self._micro_batch), labels.split(self._micro_batch), strict=True))
+        size = self._micro_batch
+        parts = list(zip(torch.split(images, size), torch.split(labels, size), strict=True))
         total = torch.zeros((), device=images.device)
         with autocast(self._device, recipe.precision):
             for loss in accumulated_loss(module, parts, recipe, self._weight):

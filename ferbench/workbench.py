@@ -10,6 +10,7 @@ from ferbench.checkpoints import Checkpoints
 from ferbench.components import Backbone
 from ferbench.data.batches import DeviceImages, place
 from ferbench.data.roles import LabelledImages, RoleReader
+from ferbench.features import FeatureCache
 from ferbench.partials import Partials
 from ferbench.stages import Stage
 from ferbench.training import KEEP_EVERY_SECONDS
@@ -37,12 +38,14 @@ class Workbench:
     stop: Callable[[], bool] = lambda: False
     checkpoints: Checkpoints = field(init=False)
     partials: Partials = field(init=False)
+    features: FeatureCache = field(init=False)
     _placed: dict[tuple[str, int, bool], DeviceImages] = field(default_factory=dict)
     _micro_batches: dict[tuple[object, ...], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.checkpoints = Checkpoints(self.cache_folder)
         self.partials = Partials(self.cache_folder)
+        self.features = FeatureCache(self.cache_folder)
 
     def placed(self, samples: LabelledImages, image_size: int, grey: bool) -> DeviceImages:
         """Samples on the device; the most recently used sets stay there."""
@@ -61,11 +64,12 @@ class Workbench:
         """Stages of this kind were too large for the device's memory."""
         self._micro_batches[_kind(stage)] = (self.micro_batch(stage) + 1) // 2
 
-    def drop_placed(self) -> None:
+    def release_data(self) -> None:
         """Take all data off the device, to have its memory."""
         self._placed.clear()
+        self.features.release()
 
 
 def _kind(stage: Stage) -> tuple[object, ...]:
     recipe = stage.recipe
-    return (stage.backbone, recipe.image_size, recipe.trained, recipe.precision, recipe.batch_size, recipe.optimizer)
+    return (stage.backbone, recipe.image_size, stage.trained, recipe.precision, recipe.batch_size, recipe.optimizer)

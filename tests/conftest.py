@@ -10,14 +10,14 @@ from tiny import Bench, Recorder, tiny_catalog
 
 from ferbench.catalog import Catalog
 from ferbench.engine import Engine
-from ferbench.settings import Settings
+from ferbench.settings import VARIABLES, Settings
 from ferbench.store import Store, open_store
 
 
 @pytest.fixture(autouse=True)
 def _no_user_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing of the user's own settings is read or written."""
-    for name in ("FERBENCH_STORE", "FERBENCH_DATA", "FERBENCH_CACHE", "FERBENCH_DEVICE"):
+    for name in VARIABLES.values():
         monkeypatch.delenv(name, raising=False)
     for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "HF_HOME", "TORCH_HOME"):
         monkeypatch.setenv(name, str(tmp_path / "home" / name.lower()))

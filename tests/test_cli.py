@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -315,7 +316,7 @@ def test_ctrl_c_leaves_what_the_same_command_goes_on_from(home: Path) -> None:
             break
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert errors.strip() == "stopped: the same command goes on after the last finished stage"
+    assert errors.strip() == "stopped: the same command goes on from here"
     assert "finished" not in output
     with open_store(str(home / "board.sqlite"), read_only=True) as store:
         before = store.speeds()
@@ -341,7 +342,7 @@ def test_seeds(text: str, seeds: tuple[int, ...]) -> None:
     assert Seeds().convert(text, None, None) == seeds
 
 
-def planned(ferbench_: Call, *arguments: str) -> dict[str, float | None]:
+def planned(ferbench_: Call, *arguments: str) -> dict[str, Any]:
     plan = json.loads(ferbench_("plan", *arguments, "--json").stdout)
     assert isinstance(plan, dict)
     return plan
@@ -349,7 +350,17 @@ def planned(ferbench_: Call, *arguments: str) -> dict[str, float | None]:
 
 def test_plan_json_has_its_fields_and_counts(ferbench_: Call) -> None:
     asked = (*RUN[1:], "-s", "cascade", "-s", "source-only", "-s", "target-only", "-a", "tiny-more", "--seed", "0-2")
-    assert planned(ferbench_, *asked) == {
+    plan = planned(ferbench_, *asked)
+    left = plan.pop("left")
+    assert plan.pop("critical_path") == {
+        "stages": [left[0]["fingerprint"], left[1]["fingerprint"]],
+        "images": 64,
+        "seconds": None,
+    }
+    assert (plan.pop("kept_checkpoint_bytes"), plan.pop("peak_checkpoint_bytes")) == (None, None)
+    assert [stage["shared_by"] for stage in left] == [2, 1] * 3 + [1] * 3
+    assert sum(stage["images"] for stage in left) == plan["unique_images"]
+    assert plan == {
         "cells": 9,
         "stages": 12,
         "unique_stages": 9,
@@ -379,7 +390,36 @@ def test_plan_in_words(ferbench_: Call) -> None:
     text = ferbench_("plan", *RUN[1:], "-s", "target-only", "--seed", "0-1").stdout
     assert "cells       2\n" in text
     assert "time        unknown, no speed was measured here yet, on cpu" in text
-    assert "2 x  tinynet · tiny · all layers · 16 px  64 images  time unknown" in text
+    assert "tinynet · 16 px\n2 x  tiny · all layers      64      1  unknown  unknown\n" in text
+
+
+def test_calibrated_plans_know_memory_and_disk(ferbench_: Call) -> None:
+    asked = ("-s", "target-only", "-s", "linear-probe", "--set", "images_seen=320", "--calibrate")
+    plan = planned(ferbench_, *RUN[1:], *asked)
+    assert plan["peak_memory_bytes"] > 10**6
+    assert plan["kept_checkpoint_bytes"] == plan["peak_checkpoint_bytes"] == plan["checkpoint_bytes"] > 1_000
+    assert [stage["trained"] for stage in plan["left"]] == ["all", "head on features"]
+    assert all(stage["calibrated"] for stage in plan["left"])
+    text = ferbench_("plan", *RUN[1:], *asked).stdout
+    assert "~: from a few steps just now" in text and "unknown" not in text.replace("~", "")
+
+
+def test_estimate_and_truth_are_told_together(ferbench_: Call) -> None:
+    asked = (*RUN, "-s", "target-only", "--set", "images_seen=320")
+    text = ferbench_(*asked).stdout
+    # Measured with a few steps before, since no stage of this kind was trained here yet.
+    assert re.search(r"\n  trained 320 images in [^()]+ \(estimated [^()]+\), [\d,.]+ images/s, loss", text)
+    assert re.search(r"\n1 stage estimated .+, took .+\n1 finished · wall time ", text)
+    assert max(len(line) for line in text.splitlines() if "estimated" in line) <= 80
+    assert "estimated" not in ferbench_(*asked).stdout
+
+
+def test_a_part_that_the_backbone_lacks_is_refused_before_anything_is_trained(ferbench_: Call, home: Path) -> None:
+    for command in ("plan", "run"):
+        result = ferbench_(command, *RUN[1:], "-s", "target-only", "--set", "trainable=heads", code=2)
+        assert "error: backbone tinynet: trainable=heads: it is all, head or a module of the backbone" in result.stderr
+        assert result.stderr.count("\n") == 1
+    assert "stage 1" not in result.stdout
 
 
 def test_axes_multiply_and_repeated_values_are_one_axis(ferbench_: Call) -> None:

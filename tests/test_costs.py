@@ -9,22 +9,27 @@ from collections.abc import Callable, Collection
 import pytest
 from tiny import tiny_catalog
 
-from ferbench.costs import plan_cost, speed_key
+from ferbench.costs import plan_cost, speed_key, typical_speeds
 from ferbench.matrix import Matrix, RecipeAxis, unrolled
 from ferbench.plan import Plan, PlanInputs, make_plan
 from ferbench.records import Board, Speed, SpeedKey
-from ferbench.stages import RANDOM_WEIGHTS, TrainingPart
+from ferbench.stages import RANDOM_WEIGHTS, InitialWeights, TrainingPart
 
 
-def plan(strategies: tuple[str, ...], seeds: int = 1) -> Plan:
+def plan(
+    strategies: tuple[str, ...],
+    seeds: int = 1,
+    weights: InitialWeights = RANDOM_WEIGHTS,
+    axes: tuple[RecipeAxis, ...] = (),
+) -> Plan:
     catalog = tiny_catalog()
-    axes = (RecipeAxis("images_seen", (800,)),)
+    axes = (RecipeAxis("images_seen", (800,)), *axes)
     matrix = Matrix(("tiny",), strategies, ("small",), (("big",),), tuple(range(seeds)), ("random",), axes)
     inputs = PlanInputs(
         training_part=lambda name, labels, fraction: TrainingPart(name, "tr", name, 50),
         select_content=lambda name, labels: name,
         board=lambda name, labels: Board("b", name, "te", 35, labels, 1, 0.2),
-        weights=lambda backbone, policy: RANDOM_WEIGHTS,
+        weights=lambda backbone, policy: weights,
         precision="fp32",
         device_kind="cpu",
     )
@@ -33,7 +38,7 @@ def plan(strategies: tuple[str, ...], seeds: int = 1) -> Plan:
 
 SHARED = plan(("cascade", "cascade+linear-probe", "source-only"))
 FULL = SpeedKey("tiny", 12, "all", "fp32", 8, "cpu", 2)
-HEAD = dataclasses.replace(FULL, trainable="head")
+HEAD = dataclasses.replace(FULL, trainable="head on features")
 
 
 def test_totals_stand_alone_and_shared() -> None:
@@ -52,7 +57,9 @@ def test_what_is_done_costs_nothing_and_evaluation_a_third() -> None:
     measured = {FULL: Speed(FULL, 100.0), HEAD: Speed(HEAD, 400.0)}
     cost = plan_cost(SHARED, [first], measured, "cpu", 2, dict.fromkeys(others, 300) | {first: 10_000})
     assert cost.done_stages == 1 and set(cost.stage_seconds) == set(others)
-    assert cost.seconds == pytest.approx(500 / 100 + 500 / 400)
+    # Where everything is trained a forward pass is a third of a step, with a frozen part all of it.
+    assert cost.seconds == pytest.approx((400 + 100) / 100 + (400 + 300) / 400)
+    assert sum(filter(None, cost.training_seconds.values())) == pytest.approx(400 / 100 + 400 / 400)
     nothing = plan_cost(SHARED, [first, *others], {}, "cpu", 2, {})
     assert (nothing.seconds, nothing.checkpoint_bytes, nothing.peak_memory_bytes) == (0.0, 0, 0)
 
@@ -75,7 +82,87 @@ def test_what_is_not_known_is_none() -> None:
 def test_memory_is_the_largest_and_disk_the_sum() -> None:
     measured = {FULL: Speed(FULL, 100.0, 700, 50), HEAD: Speed(HEAD, 400.0, 300, 60)}
     cost = plan_cost(SHARED, [], measured, "cpu", 2, {})
+    # Every stage is some cell's last one: source-only ends with the parent of the other two.
     assert (cost.peak_memory_bytes, cost.checkpoint_bytes) == (700, 4 * 160)
+    assert (cost.kept_checkpoint_bytes, cost.peak_checkpoint_bytes) == (4 * 160, 4 * 160)
+
+
+def test_parents_lie_there_until_their_last_child_is_trained() -> None:
+    both = plan(("cascade", "cascade+linear-probe"), seeds=2)
+    measured = {FULL: Speed(FULL, 100.0, 700, 50), HEAD: Speed(HEAD, 400.0, 300, 60)}
+    cost = plan_cost(both, [], measured, "cpu", 2, {})
+    # Parent 50, children 50 and 60; the parent goes before the second seed's comes.
+    assert cost.checkpoint_bytes == 2 * 4 * 160
+    assert cost.kept_checkpoint_bytes == 2 * 4 * 110
+    assert cost.peak_checkpoint_bytes == 4 * (110 + 160)
+    # A parent that is trained already is not written by this command.
+    parents = [stage.fingerprint for stage in both.stages if stage.parent is None]
+    assert plan_cost(both, parents, measured, "cpu", 2, {}).peak_checkpoint_bytes == 2 * 4 * 110
+
+
+def test_cells_that_share_a_stage_are_counted_and_the_longest_chain_is_found() -> None:
+    cost = plan_cost(SHARED, [], {FULL: Speed(FULL, 100.0), HEAD: Speed(HEAD, 400.0)}, "cpu", 2, {})
+    first, second, _ = (stage.fingerprint for stage in SHARED.stages)
+    assert sorted(cost.shared_by.values()) == [1, 1, 3] and cost.shared_by[first] == 3
+    assert (cost.critical.stages, cost.critical.images) == ((first, second), 800)
+    assert cost.critical.seconds == pytest.approx(8.0)
+
+
+def test_features_are_paid_for_once_by_all_that_can_share_them() -> None:
+    measured = {HEAD: Speed(HEAD, 8_000.0, features_per_second=25.0), FULL: Speed(FULL, 100.0)}
+    # 50 images, one view, at 25 a second; 800 images of steps at 8,000.
+    probe = plan_cost(plan(("linear-probe",)), [], measured, "cpu", 2, {})
+    assert probe.seconds == pytest.approx(2.0 + 0.1)
+    # Random weights are of the seed, so each seed has features of its own ...
+    assert plan_cost(plan(("linear-probe",), seeds=3), [], measured, "cpu", 2, {}).seconds == pytest.approx(3 * 2.1)
+    # ... a file's are not.
+    file = InitialWeights("f" * 64, "a file", "w.safetensors")
+    same = plan_cost(plan(("linear-probe",), seeds=3, weights=file), [], measured, "cpu", 2, {})
+    assert same.seconds == pytest.approx(2.0 + 3 * 0.1)
+    assert sorted(same.stage_seconds.values(), key=lambda value: value or 0) == pytest.approx([0.1, 0.1, 2.1])
+    # Two learning rates share them, two image sizes or two parents do not.
+    rates = RecipeAxis("lr", (0.1, 0.2))
+    assert plan_cost(plan(("linear-probe",), axes=(rates,)), [], measured, "cpu", 2, {}).seconds == pytest.approx(2.2)
+    chains = plan(("cascade+linear-probe",), axes=(RecipeAxis("lr", (0.1, 0.2), stage=1),))
+    assert plan_cost(chains, [], measured, "cpu", 2, {}).seconds == pytest.approx(2 * (4.0 + 2.0 + 0.05))
+    # What is predicted goes through the frozen part too.
+    (stage,) = plan(("linear-probe",)).stages
+    found = plan_cost(plan(("linear-probe",)), [], measured, "cpu", 2, {stage.fingerprint: 100})
+    assert found.seconds == pytest.approx(2.1 + 100 / 25)
+
+
+def test_two_views_are_twice_the_features() -> None:
+    axes = (RecipeAxis("augment", ("flip",)), RecipeAxis("trainable", ("head",)))
+    measured = {HEAD: Speed(HEAD, 8_000.0, features_per_second=25.0)}
+    cost = plan_cost(plan(("target-only",), axes=axes), [], measured, "cpu", 2, {})
+    assert cost.seconds == pytest.approx(2 * 2.0 + 0.1)
+
+
+def test_a_head_fitted_by_svm_takes_a_time_that_is_not_known() -> None:
+    svm = plan(("linear-probe",), axes=(RecipeAxis("head_fit", ("svm",)),))
+    key = speed_key(svm.stages[0], "cpu", 2)
+    cost = plan_cost(svm, [], {key: Speed(key, 100.0, 7, 9)}, "cpu", 2, {})
+    assert key.trainable == "svm"
+    assert (cost.seconds, cost.peak_memory_bytes, cost.checkpoint_bytes) == (None, None, None)
+
+
+def test_speeds_of_one_kind_are_put_together() -> None:
+    found = typical_speeds(
+        [
+            Speed(FULL, 90.0, 500, 40),
+            Speed(HEAD, 8_000.0, 300, 40, 25.0),
+            Speed(FULL, 3.0, None, None),
+            Speed(FULL, 100.0, 700, 50),
+            Speed(HEAD, 9_000.0, 300, 40, None),
+        ]
+    )
+    assert found == {FULL: Speed(FULL, 90.0, 700, 40), HEAD: Speed(HEAD, 8_500.0, 300, 40, 25.0)}
+
+
+def test_what_was_measured_just_now_is_told_from_history() -> None:
+    measured = {FULL: Speed(FULL, 100.0), HEAD: Speed(HEAD, 400.0)}
+    cost = plan_cost(SHARED, [], measured, "cpu", 2, {}, calibrated={HEAD})
+    assert cost.calibrated == {SHARED.stages[2].fingerprint}
 
 
 def test_the_key_is_read_from_the_stage() -> None:

@@ -164,7 +164,7 @@ def test_a_role_is_the_one_of_the_copy(make_bench: Callable[..., Bench]) -> None
 def test_without_its_checkpoint_a_row_predicts_nothing_new(contest: tuple[Bench, Run, Inference]) -> None:
     bench, run, inference = contest
     shutil.rmtree(bench.folder / "cache" / "checkpoints")
-    with pytest.raises(StoreError, match=rf"row {run.row}, seed 0 cannot predict: .*run that cell again with --force"):
+    with pytest.raises(StoreError, match=rf"row {run.row}, seed 0 cannot predict: checkpoint .*run again with --force"):
         inference.predictions(run, "test", bench.store)
 
 

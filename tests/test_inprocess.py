@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,9 @@ from ferbench.recipes import Recipe
 from ferbench.records import StageResult
 from ferbench.stages import RANDOM_WEIGHTS, Stage
 from ferbench.worker import StageOutcome, StageTask
+
+#: A workbench on which nobody asks for an end.
+IDLE: Any = SimpleNamespace(stop=lambda: False)
 
 
 def task(name: str, parent: str | None = None) -> StageTask:
@@ -58,7 +62,7 @@ def run(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
 
         monkeypatch.setattr(inprocess, "run_stage", run_stage)
         watch, results = Watch(), {} if known is None else known
-        outcomes = {t.stage.fingerprint: o for t, o in execute(tasks, None, watch, results, {})}  # type: ignore[arg-type]
+        outcomes = {t.stage.fingerprint: o for t, o in execute(tasks, IDLE, watch, results, {})}  # type: ignore[arg-type]
         return outcomes, watch, parents, results
 
     return run
@@ -104,6 +108,6 @@ def test_outcomes_come_as_soon_as_they_are_there(monkeypatch: pytest.MonkeyPatch
         return StageOutcome(dataclasses.replace(result(task.stage.fingerprint)), ())
 
     monkeypatch.setattr(inprocess, "run_stage", run_stage)
-    outcomes = execute(TASKS, None, Watch(), {}, {})  # type: ignore[arg-type]
+    outcomes = execute(TASKS, IDLE, Watch(), {}, {})  # type: ignore[arg-type]
     next(outcomes)
     assert done == ["a"]

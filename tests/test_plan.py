@@ -428,3 +428,8 @@ def test_a_spec_may_share_the_target_by_a_reference_with_splits() -> None:
     plan = make_plan([cell], catalog(), inputs())
     assert plan.stages[0].parts[0].dataset == "small:va" and only(plan).target_images_seen == 320
     assert catalog().strategy("target-only").stages("small:va", (), Recipe()) == (StageSpec(("small:va",), 1.0),)
+
+
+def test_the_heads_own_name_is_the_word_head() -> None:
+    named, word = (planned("target-only", sets=(f"trainable={name}",)) for name in ("6", "head"))
+    assert named.stages == word.stages and named.stages[0].recipe.trainable == "head"

@@ -8,8 +8,9 @@ import math
 import pytest
 from tiny import bar_dataset, matrix, tiny_backbone, tiny_catalog
 
+from ferbench import preparation
 from ferbench.components import Dataset
-from ferbench.errors import DatasetError, DatasetMissing, UsageError, WeightsError
+from ferbench.errors import DatasetError, DatasetMissing, RecipeError, UsageError, WeightsError
 from ferbench.matrix import RecipeAxis
 
 
@@ -54,7 +55,7 @@ def test_a_stored_parent_is_not_trained_again_while_its_checkpoint_is_there(benc
     (run,) = bench.run("source-only").finished
     (task,) = prepared(bench, "cascade").tasks
     assert task.stage.parent == run.stages[0]
-    bench.engine._checkpoints.remove(run.stages[0])
+    bench.engine._bench.checkpoints.remove(run.stages[0])
     both = prepared(bench, "cascade").tasks
     assert names(both) == [run.stages[0], task.stage.fingerprint] and both[0].trained is None
 
@@ -65,7 +66,7 @@ def test_predictions_of_another_board_are_made_from_the_checkpoint(bench) -> Non
     assert task.stage.fingerprint == run.stages[0]
     assert task.trained == bench.store.stage_result(run.stages[0])
     # Without the checkpoint it has to be trained again.
-    bench.engine._checkpoints.remove(run.stages[0])
+    bench.engine._bench.checkpoints.remove(run.stages[0])
     (task,) = prepared(bench, "target-only", targets=("small:va",)).tasks
     assert task.trained is None
 
@@ -225,3 +226,60 @@ def test_speeds_are_measured_where_a_stage_is_long_enough_and_taken_from_the_sto
 def test_a_stage_that_cannot_be_measured_is_left_to_fail_by_itself(bench) -> None:  # type: ignore[no-untyped-def]
     found = prepared(bench, "target-only", backbones=("broken",), calibrate=True, recipe={"images_seen": 8000})
     assert found.cost.seconds is None and len(found.tasks) == 1
+
+
+def test_no_more_is_calibrated_once_that_has_taken_long(bench, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    axes = {"axes": (RecipeAxis("images_seen", (8000,)), RecipeAxis("image_size", (8, 10, 12)))}
+    monkeypatch.setattr(preparation, "_CALIBRATION_SECONDS", -1.0)
+    nothing = prepared(bench, "target-only", calibrate=True, **axes).cost
+    assert set(nothing.stage_seconds.values()) == {None} and nothing.calibrated == frozenset()
+    monkeypatch.undo()
+    found = prepared(bench, "target-only", calibrate=True, **axes).cost
+    assert found.calibrated == set(found.stage_seconds) and None not in found.stage_seconds.values()
+    assert found.peak_memory_bytes is not None and found.kept_checkpoint_bytes is not None
+
+
+def test_what_was_measured_on_stages_is_not_called_calibrated(bench) -> None:  # type: ignore[no-untyped-def]
+    bench.run("target-only")
+    found = prepared(bench, "target-only", calibrate=True, recipe={"lr": 0.2, "images_seen": 8000}).cost
+    assert found.seconds is not None and found.calibrated == frozenset()
+
+
+def test_features_of_a_stage_that_was_trained_are_part_of_the_next_estimate(bench) -> None:  # type: ignore[no-untyped-def]
+    (run,) = bench.run("linear-probe", recipe={"images_seen": 640}).finished
+    result = bench.store.stage_result(run.stages[0])
+    assert result.features_per_second is not None
+    cost = prepared(bench, "linear-probe", recipe={"images_seen": 1280}, seeds=(1,)).cost
+    # 56 images are trained on; 21 and 35 are predicted.
+    expected = 1280 / result.images_per_second + (56 + 21 + 35) / result.features_per_second
+    assert cost.seconds == pytest.approx(expected)
+
+
+# --- order ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_longest_chain_comes_first_and_its_stages_follow_each_other(bench) -> None:  # type: ignore[no-untyped-def]
+    found = prepared(bench, "target-only cascade lp-ft", seeds=(0, 1), axes=(RecipeAxis("lr", (0.01,)),))
+    asked = [cell for cell in found.plan.cells if cell.cell.strategy != "target-only"]
+    # All chains see 64 images: a tie, so they come as they were asked for, and no chain is broken off.
+    order = names(found.tasks)
+    assert order == [name for cell in found.plan.cells for name in cell.stages]
+    assert len(asked) == 4
+    longer = bench.engine.prepare(
+        dataclasses.replace(
+            matrix("target-only", recipe={"images_seen": 64}), also=(matrix("cascade", recipe={"images_seen": 640}),)
+        ),
+        calibrate=False,
+    )
+    first, second = longer.plan.cells
+    assert names(longer.tasks) == [*second.stages, *first.stages]
+
+
+def test_a_part_that_no_module_is_is_refused_with_a_suggestion(bench) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(
+        RecipeError, match="backbone tiny: trainable=heads: it is all, head or a module of the backbone"
+    ):
+        prepared(bench, "target-only", recipe={"trainable": "heads"})
+    with pytest.raises(RecipeError, match="trainable=nowhere"):
+        prepared(bench, "cascade", axes=(RecipeAxis("trainable", ("nowhere",), stage=2),))
+    assert len(prepared(bench, "target-only", recipe={"trainable": "3"}).tasks) == 1

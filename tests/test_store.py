@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -11,13 +12,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
@@ -25,7 +27,20 @@ from ferbench.errors import StoreError, StoreOutdated, UnknownName, UsageError
 from ferbench.fingerprints import fingerprint
 from ferbench.metrics import correctness, scores
 from ferbench.recipes import Recipe
-from ferbench.records import Board, Environment, EpochResult, Predictions, Run, RunSummary, Speed, SpeedKey, StageResult
+from ferbench.records import (
+    Board,
+    Environment,
+    EpochResult,
+    Predictions,
+    Run,
+    RunSummary,
+    Speed,
+    SpeedKey,
+    SpeedMeasurement,
+    Spread,
+    StageResult,
+    Training,
+)
 from ferbench.stages import RANDOM_WEIGHTS, Cell, InitialWeights, Stage, StageChange, TrainingPart
 from ferbench.store import codec, connection, migrations, open_store
 from ferbench.store.filesystem import file_system
@@ -184,7 +199,93 @@ def test_speeds_are_newest_first(store):
     made = make_result()
     key = SpeedKey("vgg16", 48, "head", "auto", 16, "cpu", 2)
     newest = Speed(key, 99.0, made.peak_memory_bytes, made.parameters)
-    assert store.speeds(limit=1) == [newest]
+    assert store.speeds(limit=1)[0] == newest
+
+
+def test_a_thousand_stages_of_one_kind_hide_no_other_kind(store):
+    slow = dataclasses.replace(make_result("slow", 1.5), features_per_second=70.0)
+    store.save_stage(make_stage("slow", batch_size=64, trainable="head"), slow)
+    for number in range(40):
+        store.save_stage(make_stage(f"fast {number}"), make_result(f"fast {number}", 100.0 + number))
+    speeds = store.speeds(limit=3)
+    assert [speed.images_per_second for speed in speeds] == [139.0, 138.0, 137.0, 1.5]
+    assert [speed.features_per_second for speed in speeds] == [None, None, None, 70.0]
+
+
+def test_every_training_is_logged_and_images_add_up(store):
+    assert (store.images_trained(), store.trainings()) == (0, [])
+    before = time.time()
+    for name, images, spent in (("a", 640, 9.5), ("b", 1_000, None), ("a", 640, 7.5)):
+        result = dataclasses.replace(make_result(name), images_seen=images, spent_seconds=spent)
+        store.save_stage(make_stage(name), result)
+    logged = store.trainings()
+    assert [(log.stage, log.images, log.spent_seconds) for log in logged] == [
+        (fingerprint("a"), 640, 9.5),
+        (fingerprint("b"), 1_000, None),
+        (fingerprint("a"), 640, 7.5),
+    ]
+    assert store.trainings([fingerprint("a")]) == [logged[0], logged[2]]
+    assert store.images_trained() == 640 + 1_000 + 640
+    assert logged[0] == Training(fingerprint("a"), 640, 8.1, 9.5, 32, "cpu", 2, logged[0].saved_at)
+    assert before <= logged[0].saved_at <= logged[2].saved_at <= time.time()
+
+
+def test_a_row_whose_final_checkpoint_is_pruned_says_so_until_it_is_trained_again(store):
+    run, correct = make_run()
+    store.save_stage(make_stage(), make_result())
+    store.save_stage(make_stage("parent"), make_result("parent"))
+    store.save_run(run, correct)
+    store.mark_pruned([fingerprint("parent"), fingerprint("one that was never there")])
+    (summary,) = store.leaderboard_rows()
+    assert summary.notes == ("random weights",)
+    store.mark_pruned([FINAL])
+    (summary,) = store.leaderboard_rows()
+    assert summary.notes == ("random weights", "checkpoint pruned")
+    assert store.runs() == [run]
+    store.save_stage(make_stage(), make_result())
+    (summary,) = store.leaderboard_rows()
+    assert summary.notes == ("random weights",)
+
+
+def make_measurement(**changes):
+    made = SpeedMeasurement(
+        backbone="vgg16",
+        image_size=48,
+        batch_size=64,
+        precision="fp32",
+        device="cpu",
+        threads=2,
+        compiled=False,
+        processor="a processor",
+        torch="2.14",
+        ferbench="0.1",
+        training_images_per_second=Spread(31.0, 30.0, 32.5),
+        inference_images_per_second=Spread(91.0, 90.0, 92.5),
+        latency_p50_seconds=0.02,
+        latency_p95_seconds=0.03,
+        peak_memory_bytes=2**33,
+        parameters=134_000_000,
+        forward_flops=31 * 10**9,
+        matrix_flops_per_second=1.5e11,
+        training_mfu=0.4,
+        inference_mfu=0.5,
+        compile_seconds=0.0,
+        repeats=5,
+        measured_at="2025-01-01T00:00:00Z",
+        notes=("busy machine",),
+    )
+    return dataclasses.replace(made, **changes)
+
+
+def test_the_newest_measurement_of_a_speed_stays(store):
+    assert store.speed_measurements() == []
+    first, faster, other = make_measurement(), make_measurement(repeats=9, notes=()), make_measurement(compiled=True)
+    for measurement in (first, other, faster):
+        store.save_speed_measurement(measurement)
+    assert store.speed_measurements() == [faster, other]
+    for change in ({"threads": 1}, {"device": "cuda"}, {"precision": "bf16"}, {"batch_size": 1}, {"image_size": 64}):
+        store.save_speed_measurement(make_measurement(**change))
+    assert len(store.speed_measurements()) == 7
 
 
 @pytest.mark.parametrize("changes", [{}, {"labels": None}, {"groups": None}])
@@ -478,8 +579,33 @@ def test_an_older_store_is_migrated_once_and_keeps_its_rows(path, store, monkeyp
         assert again.runs() == [run]
 
 
+def into_version_2(path):
+    """Take from a store what came after version 2."""
+    later = ("feature_seconds", "features_per_second", "spent_seconds", "compile_seconds")
+    with sqlite3.connect(path) as raw:
+        for statement in (
+            "DROP TABLE trainings",
+            "DROP TABLE speed_measurements",
+            "DROP INDEX stages_by_kind",
+            "DROP INDEX stages_by_pruned",
+            "ALTER TABLE stages DROP COLUMN features_per_second",
+            "ALTER TABLE stages DROP COLUMN pruned",
+            "ALTER TABLE runs DROP COLUMN spent_seconds",
+            "ALTER TABLE runs DROP COLUMN peak_memory_bytes",
+            "ALTER TABLE runs DROP COLUMN parameters",
+            "UPDATE schema_version SET version = 2",
+        ):
+            raw.execute(statement)
+        for row, record in raw.execute("SELECT id, result FROM stages").fetchall():
+            old = {key: value for key, value in json.loads(record).items() if key not in later}
+            assert len(old) == len(json.loads(record)) - len(later)
+            raw.execute("UPDATE stages SET result = ? WHERE id = ?", (json.dumps(old), row))
+    raw.close()
+
+
 def into_version_1(path):
     """Take from a store what came after version 1."""
+    into_version_2(path)
     with sqlite3.connect(path) as raw:
         raw.execute("ALTER TABLE runs DROP COLUMN train_fraction")
         raw.execute("UPDATE schema_version SET version = 1")
@@ -509,6 +635,68 @@ def test_a_store_of_version_1_comes_up_to_date_with_its_rows(path, store):
         (summary,) = again.leaderboard_rows()
         assert summary == RunSummary.of(run, correct)
         assert summary.train_fraction == 1.0 and ("head_fit", "sgd") in summary.recipe
+
+
+@pytest.mark.parametrize("into", [into_version_2, into_version_1])
+@pytest.mark.parametrize("read_only", [False, True])
+def test_an_older_store_logs_one_training_of_each_stage(path, store, into, read_only):
+    run, correct = make_run()
+    store.save_run(run, correct)
+    for name in ("final stage", "parent", "broken", "final stage"):
+        store.save_stage(make_stage(name), make_result(name, 77.0))
+    store.close()
+    into(path)
+    with sqlite3.connect(path) as raw:
+        raw.execute("UPDATE stages SET result = '[]' WHERE fingerprint = ?", (fingerprint("broken"),))
+    raw.close()
+    with open_store(str(path), read_only=read_only) as again:
+        logged = again.trainings()
+        # Ordered by when they were saved last; what stands before is the stage that was not trained again.
+        assert [log.stage for log in logged] == [fingerprint("parent"), FINAL]
+        assert [(log.images, log.spent_seconds, log.micro_batch) for log in logged] == [(1000, None, 32)] * 2
+        assert again.images_trained() == 2000
+        assert again.stage_result(FINAL) == make_result(images_per_second=77.0)
+        assert again.speed_measurements() == []
+        assert {speed.features_per_second for speed in again.speeds()} == {None}
+        assert again.leaderboard_rows() == [RunSummary.of(run, correct)]
+        if not read_only:
+            again.mark_pruned([FINAL])
+            assert again.leaderboard_rows()[0].notes[-1] == "checkpoint pruned"
+            again.save_speed_measurement(make_measurement())
+            again.save_stage(make_stage(), make_result())
+            assert again.images_trained() == 3000
+
+
+def test_a_migrated_store_has_the_tables_of_a_new_one(path, store, tmp_path):
+    """Columns, indexes and constraints, whatever their order."""
+    store.close()
+    into_version_1(path)
+    open_store(str(path)).close()
+
+    def shape(place):
+        engine = create_engine(f"sqlite:///{place}")
+        looked = inspect(engine)
+        found = {
+            table: (
+                {c["name"]: (str(c["type"]), c["nullable"]) for c in looked.get_columns(table)},
+                {i["name"]: (tuple(i["column_names"]), i["unique"]) for i in looked.get_indexes(table)},
+                {tuple(u["column_names"]) for u in looked.get_unique_constraints(table)},
+            )
+            for table in looked.get_table_names()
+        }
+        engine.dispose()
+        return found
+
+    open_store(str(tmp_path / "new.sqlite")).close()
+    migrated, new = shape(path), shape(tmp_path / "new.sqlite")
+    assert migrated.keys() == new.keys()
+    for table in new:
+        old_columns, *old = migrated[table]
+        columns, *rest = new[table]
+        assert old == rest, table
+        assert {name: nullable for name, (_, nullable) in old_columns.items()} == {
+            name: nullable for name, (_, nullable) in columns.items()
+        }, table
 
 
 def test_migration_1_tells_chains_that_saw_none_of_the_target(path, store):
@@ -804,7 +992,11 @@ def test_writers_at_once_lose_nothing(path, writers, count):
         shared = [fingerprint([f"shared {number}", number]) for number in range(count)]
         assert set(store.finished(keys + shared)) == {*keys, *shared}
         assert len(store.runs()) == len(keys) + count
-        assert len(store.speeds()) == len(keys)
+        assert len(store.speeds(limit=1_000)) == len(keys)
+        assert sorted(log.stage for log in store.trainings()) == sorted(
+            fingerprint(f"{worker}/{number}") for worker in range(writers) for number in range(count)
+        )
+        assert store.images_trained() == 1000 * len(keys)
 
 
 def test_a_killed_writer_leaves_every_row_that_it_had_saved(path):

@@ -24,10 +24,11 @@ from ferbench.publish.diagnosis import Finding, finding_lines
 from ferbench.publish.layout import Paint, aligned
 from ferbench.publish.plans import WorkLeft, estimate, plan_json, plan_lines, stage_label, work_line
 from ferbench.publish.predictions import csv_header, csv_rows, summary_lines
-from ferbench.publish.progress import LogRate, TimeLeft, figures, run_line, summary_line
+from ferbench.publish.progress import LogRate, TimeLeft, figures, run_line, stage_lines, summary_line, truth_line
 from ferbench.publish.quantities import counted, duration, joined, percent, size
 from ferbench.recipes import Recipe
-from ferbench.records import Board, Entry, Environment, Interval, Predictions, Run, Score
+from ferbench.records import Board, Entry, Environment, EpochResult, Interval, Predictions, Run, Score, StageResult
+from ferbench.schedule import CriticalPath
 from ferbench.stages import RANDOM_WEIGHTS, Cell, Stage, StageChange, TrainingPart
 
 WIDTHS = (40, 80, 100, 120, 200)
@@ -237,7 +238,15 @@ def stage(name: str, *, images: int = 1_000, seed: int = 0, trainable: str = "al
 
 
 STAGES = (stage("a"), stage("b", seed=1), stage("c", trainable="head", images=500))
-COST = PlanCost(3, 5, 4, 1, 9_000, 7_000, None, None, 3, {"a": 60.0, "b": 120.0, "c": None})
+COST = PlanCost(
+    *(3, 5, 4, 1, 9_000, 7_000, None, None, 3, {"a": 60.0, "b": 120.0, "c": None}),
+    training_seconds={"a": 50.0, "b": 100.0, "c": None},
+    shared_by={"a": 2, "b": 2, "c": 1},
+    calibrated=frozenset({"a", "b"}),
+    kept_checkpoint_bytes=500_000_000,
+    peak_checkpoint_bytes=900_000_000,
+    critical=CriticalPath(("b",), 1_000, 120.0),
+)
 
 
 def work(seconds: dict[str, float | None]) -> WorkLeft:
@@ -266,15 +275,75 @@ def test_a_plan_puts_alike_stages_together(width: int) -> None:
     lines = plan_lines(work({"a": 60.0, "b": 120.0}), COST, "cpu", width=width)
     assert max(map(len, lines)) <= width
     text = squeezed(lines)
-    assert squeezed(["2 x vgg16 · faces · all layers · 64 px 1,000 images 1 min 30 s each"]) in text
-    assert squeezed(["1 x vgg16 · faces · head only · 64 px 500 images time unknown"]) in text
+    assert squeezed(["vgg16 · 64 px"]) in text
+    for fact in (
+        "2 x faces · all layers",
+        "1 x faces · head only",
+        "~1 min 30 s",
+        "~3 min",
+        "unknown",
+        "longest chain 2 min",
+    ):
+        assert squeezed([fact]) in text
+    assert squeezed(["500 MB of checkpoints to keep, 900 MB at most while it runs"]) in text
+    assert ("900MB" in text) and squeezed(["~: from a few steps just now"]) in text
+
+
+def test_a_plan_is_a_table_where_there_is_room() -> None:
+    table = plan_lines(work({"a": 60.0, "b": 120.0, "c": 9.0}), COST, "cpu (2 threads)", width=80)
+    assert table == [
+        "cells       3, 1 there already",
+        "stages      1 done, 3 to train; 5 if each cell stood alone",
+        "images      2,500 to train on; 9,000 if each cell stood alone",
+        "time        about 3 min 9 s, on cpu (2 threads); longest chain 2 min",
+        "disk        500 MB of checkpoints to keep, 900 MB at most while it runs",
+        "memory      3 B",
+        "",
+        "     to train            images  cells         each  in all",
+        "vgg16 · 64 px",
+        "2 x  faces · all layers   1,000      2  ~1 min 30 s  ~3 min",
+        "1 x  faces · head only      500      1        9.0 s   9.0 s",
+        "",
+        "cells: that need each of these stages; ~: from a few steps just now",
+    ]
+
+
+def test_a_plan_tells_recipes_apart_and_knows_nothing_of_disk_where_it_cannot() -> None:
+    quick = dataclasses.replace(STAGES[0], fingerprint="d", recipe=dataclasses.replace(STAGES[0].recipe, lr=0.5))
+    several = dataclasses.replace(work({}), training=(*STAGES, quick))
+    cost = dataclasses.replace(
+        COST, shared_by={}, calibrated=frozenset(), kept_checkpoint_bytes=None, critical=CriticalPath((), 0, None)
+    )
+    lines = plan_lines(several, cost, "cpu", width=80)
+    assert "3 x  faces · all layers · 2 recipes   1,000      1  unknown  unknown" in lines
+    assert "disk        unknown" in lines
+    assert "time        unknown, no speed was measured here yet, on cpu" in lines
+    nothing = plan_lines(dataclasses.replace(several, training=()), cost, "cpu", width=80)
+    assert nothing[-1] == "time        nothing to train, on cpu"
 
 
 def test_plan_json_has_the_fields_that_scripts_rely_on() -> None:
-    assert list(plan_json(COST).items()) == [
+    plain = plan_json(work({"a": 60.0, "b": None}), COST)
+    left = plain.pop("left")
+    assert list(plain.items()) == [
         *(("cells", 3), ("stages", 5), ("unique_stages", 4), ("done_stages", 1), ("images", 9_000)),
         *(("unique_images", 7_000), ("seconds", None), ("checkpoint_bytes", None), ("peak_memory_bytes", 3)),
+        *(("kept_checkpoint_bytes", 500_000_000), ("peak_checkpoint_bytes", 900_000_000)),
+        ("critical_path", {"stages": ["b"], "images": 1_000, "seconds": 120.0}),
     ]
+    assert isinstance(left, list)
+    assert [(one["fingerprint"], one["seconds"], one["shared_by"]) for one in left] == [
+        *(("a", 60.0, 2), ("b", None, 2), ("c", None, 1)),
+    ]
+    assert {name: left[0][name] for name in ("backbone", "datasets", "trained", "image_size", "seed", "images")} == {
+        "backbone": "vgg16",
+        "datasets": ["faces"],
+        "trained": "all",
+        "image_size": 64,
+        "seed": 0,
+        "images": 1_000,
+    }
+    assert (left[0]["parent"], left[0]["training_seconds"], left[0]["calibrated"]) == (None, 50.0, True)
 
 
 def test_a_stages_label_names_no_strategy() -> None:
@@ -286,19 +355,70 @@ def test_time_left_is_corrected_by_what_stages_took() -> None:
     left = TimeLeft(STAGES, {"a": 60.0, "b": 120.0, "c": 30.0})
     left.started(STAGES[0])
     assert left.left(60) == 60 + 150
-    left.finished(90)  # half as long again as estimated
+    left.finished(STAGES[0], 90)  # half as long again as estimated
     left.started(STAGES[1])
     assert left.left(100) == 100 + 1.5 * 30
-    left.finished(180)
+    left.finished(STAGES[1], 180)
     left.started(STAGES[2])
     assert left.left(5) == 5
     unknown = TimeLeft(STAGES, {"a": 60.0, "b": None, "c": 30.0})
     unknown.started(STAGES[0])
     assert unknown.left(60) is None
-    unknown.finished(60)
+    unknown.finished(STAGES[0], 60)
     unknown.started(STAGES[1])
-    unknown.finished(10)
+    unknown.finished(STAGES[1], 10)
     assert unknown.left(0) == 30
+
+
+def test_estimate_and_truth_stand_side_by_side() -> None:
+    left = TimeLeft(STAGES, {"a": 60.0, "b": None, "c": 30.0})
+    assert truth_line(left) is None
+    left.started(STAGES[0])
+    # A parent that was lost is trained on the way, and was not estimated.
+    left.finished(stage("lost"), 500)
+    left.finished(STAGES[0], 90)
+    assert truth_line(left) == "1 of 2 stages estimated 1 min, took 1 min 30 s"
+    left.started(STAGES[1])
+    left.finished(STAGES[1], 7)
+    left.started(STAGES[2])
+    left.finished(STAGES[2], 30)
+    assert truth_line(left) == "2 of 4 stages estimated 1 min 30 s, took 2 min"
+    one = TimeLeft(STAGES[:1], {"a": 60.0})
+    one.started(STAGES[0])
+    one.finished(STAGES[0], 61)
+    assert truth_line(one) == "1 stage estimated 1 min, took 1 min 1 s"
+
+
+RESULT = StageResult(
+    *("a", 4_992, 22.0, 226.4, 7, (EpochResult(1, 4_992, 1.6071, 226.0),), "cpu", 2, 32, 9, "sha"), spent_seconds=22.0
+)
+
+
+def test_lines_of_a_stage() -> None:
+    assert stage_lines(RESULT, 23.4) == ["trained 4,992 images in 22 s (estimated 23 s), 226 images/s, loss 1.607"]
+    assert stage_lines(RESULT, None) == ["trained 4,992 images in 22 s, 226 images/s, loss 1.607"]
+    fitted = dataclasses.replace(
+        RESULT, history=(), images_per_second=3.21, resumed_at=2_016, notes=("micro-batch 16",)
+    )
+    assert stage_lines(fitted, None) == [
+        "trained 4,992 images in 22 s, 3.2 images/s",
+        "went on from image 2,016, where an earlier command had stopped",
+        "micro-batch 16",
+    ]
+    compiled = dataclasses.replace(RESULT, compile_seconds=38.0, spent_seconds=60.0)
+    assert stage_lines(compiled, None)[1:] == ["compiling took 38 s more"]
+
+
+def test_features_that_were_there_are_told_from_those_that_were_computed() -> None:
+    fresh = dataclasses.replace(RESULT, feature_seconds=20.0, features_per_second=50.0)
+    assert stage_lines(fresh, None)[1:] == ["features of the frozen part took 20 s of it"]
+    cached = dataclasses.replace(fresh, spent_seconds=2.1)
+    assert stage_lines(cached, None)[1:] == ["features of the frozen part took 20 s of it once, and were there already"]
+    # Compiling is spent, but says nothing of features; what an older ferbench stored says nothing at all.
+    compiled = dataclasses.replace(cached, spent_seconds=40.1, compile_seconds=38.0)
+    assert stage_lines(compiled, None)[1].endswith("were there already")
+    old = dataclasses.replace(fresh, spent_seconds=None)
+    assert stage_lines(old, None)[1:] == ["features of the frozen part took 20 s of it"]
 
 
 def test_a_log_gets_a_line_at_a_sane_rate() -> None:

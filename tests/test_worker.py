@@ -261,7 +261,7 @@ def test_a_machine_on_frozen_features_answers_as_scikit_learn_does(hand: Hand) -
     pixels = {}
     for role, reference in (("train", "big"), ("report", "small")):
         samples = getattr(hand.bench.roles, role)(reference)
-        images = torch.from_numpy(samples.images).permute(0, 3, 1, 2).float().expand(-1, 3, -1, -1)
+        images = torch.from_numpy(np.stack(list(samples.images))).permute(0, 3, 1, 2).float().expand(-1, 3, -1, -1)
         pixels[role] = body((images / 255 - 0.5) / 0.25).detach().numpy(), samples.labels
     features, labels = pixels["train"]
     best = 0.0
@@ -309,3 +309,112 @@ def test_placed_images_are_kept_by_content_size_and_colour(hand: Hand) -> None:
         hand.bench.placed(samples, size, False)
     # The least recently used went; what is asked for again is made again.
     assert len(hand.bench._placed) == 8 and hand.bench.placed(samples, 12, False) is not first
+
+
+def greedy_backbone(most: int, kind: type[Exception] = torch.OutOfMemoryError) -> Backbone:
+    """A backbone that has memory for so many images at once while it is trained."""
+
+    class Greedy(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if torch.is_grad_enabled() and len(images) > most:
+                raise kind("CUDA out of memory. Tried to allocate 20.00 GiB")
+            return images
+
+    def build(num_classes: int, image_size: int) -> nn.Module:
+        torch_module = nn.Sequential(nn.Conv2d(3, 4, 3), Greedy(), nn.Flatten(), nn.Linear(400, num_classes))
+        return torch_module
+
+    return dataclasses.replace(tiny_backbone("greedy"), build=build, classifier="3")
+
+
+@pytest.mark.parametrize(("kind", "imbalance"), [(torch.OutOfMemoryError, "none"), (RuntimeError, "weighted")])
+def test_too_little_memory_halves_the_micro_batch_and_keeps_the_batch(
+    hand: Hand, kind: type[Exception], imbalance: str
+) -> None:
+    recipe = dataclasses.replace(RECIPE, imbalance=imbalance, label_smoothing=0.1)
+    hand.backbones["greedy"] = greedy_backbone(3, kind)
+    small = hand.run(stage("a" * 64, backbone="greedy", recipe=recipe)).result
+    hand.backbones["greedy"] = greedy_backbone(8)
+    hand.bench._micro_batches.clear()
+    whole = hand.run(stage("b" * 64, backbone="greedy", recipe=recipe)).result
+    assert (small.micro_batch, whole.micro_batch) == (2, 8)
+    assert small.notes == ("micro-batch 2 of 8: the device's memory holds no more",) and whole.notes == ()
+    # Without BatchNorm and dropout, sums of parts are the sum of the whole.
+    ours, other = hand.checkpoints.load("a" * 64), hand.checkpoints.load("b" * 64)
+    for name, value in other.items():
+        torch.testing.assert_close(ours[name], value, rtol=1e-3, atol=1e-5)
+    assert [epoch.loss for epoch in small.history] == pytest.approx([e.loss for e in whole.history], rel=1e-4)
+
+
+def test_what_did_not_fit_is_not_tried_again(hand: Hand) -> None:
+    hand.backbones["greedy"] = greedy_backbone(3)
+    hand.run(stage("a" * 64, backbone="greedy"))
+    hand.backbones["greedy"] = greedy_backbone(8)
+    assert hand.run(stage("b" * 64, backbone="greedy", seed=1)).result.micro_batch == 2
+
+
+def test_one_image_that_does_not_fit_is_a_failure(hand: Hand) -> None:
+    hand.backbones["greedy"] = greedy_backbone(0)
+    with pytest.raises(torch.OutOfMemoryError):
+        hand.run(stage(backbone="greedy"))
+
+
+ON_FEATURES = dataclasses.replace(RECIPE, trainable="head", augment="none")
+
+
+@pytest.mark.parametrize("augment", ["none", "flip"])
+@pytest.mark.parametrize("trainable", ["head", "4"])
+def test_features_computed_once_give_what_the_whole_network_gives(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch, trainable: str, augment: str
+) -> None:
+    # Each picture is seen twice in each view.
+    recipe = dataclasses.replace(ON_FEATURES, trainable=trainable, augment=augment, images_seen=224)
+    ours = hand.run(stage("a" * 64, recipe=recipe))
+    assert stage(recipe=recipe).feature_images == 56 * (2 if augment == "flip" else 1)
+    assert ours.result.features_per_second is not None
+    assert ours.result.train_seconds > ours.result.feature_seconds > 0
+    monkeypatch.setattr("ferbench.fitting.frozen_prefix", lambda *given: None)
+    other = hand.run(stage("b" * 64, recipe=recipe))
+    assert other.result.features_per_second is None
+    state, whole = hand.checkpoints.load("a" * 64), hand.checkpoints.load("b" * 64)
+    for name, value in whole.items():
+        torch.testing.assert_close(state[name], value, rtol=1e-3, atol=1e-5)
+    one, two = (outcome.predictions[0][1].probabilities for outcome in (ours, other))
+    np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-5)
+
+
+def test_features_are_shared_by_stages_that_leave_the_same_part_as_it_is(hand: Hand) -> None:
+    first = hand.run(stage("a" * 64, recipe=ON_FEATURES)).result
+    again = hand.run(stage("b" * 64, recipe=dataclasses.replace(ON_FEATURES, lr=0.01))).result
+    assert first.spent_seconds is not None and again.spent_seconds is not None
+    assert again.feature_seconds == first.feature_seconds > 0
+    # Stand-alone cost counts them in full; what was spent does not.
+    assert again.spent_seconds == pytest.approx(again.train_seconds - again.feature_seconds)
+    assert first.spent_seconds == pytest.approx(first.train_seconds)
+    other_seed = hand.run(stage("c" * 64, recipe=ON_FEATURES, seed=1)).result
+    assert other_seed.feature_seconds != first.feature_seconds
+
+
+def test_few_images_are_not_worth_features(hand: Hand) -> None:
+    few = stage(recipe=dataclasses.replace(ON_FEATURES, images_seen=48))
+    assert few.feature_images == 0 and hand.run(few).result.features_per_second is None
+
+
+def test_a_stage_on_features_goes_on_where_it_was_stopped(hand: Hand, tmp_path: Path) -> None:
+    undisturbed = hand.run(stage("a" * 64, recipe=ON_FEATURES))
+    steps = iter(range(100))
+    hand.bench.stop = lambda: next(steps) == 4
+    with pytest.raises(KeyboardInterrupt):
+        hand.run(stage("b" * 64, recipe=ON_FEATURES))
+    hand.bench.stop = lambda: False
+    assert hand.bench.partials.load("b" * 64) is not None
+    went_on = hand.run(stage("b" * 64, recipe=ON_FEATURES))
+    assert went_on.result.resumed_at == 40
+    assert np.array_equal(went_on.predictions[0][1].probabilities, undisturbed.predictions[0][1].probabilities)
+    assert hand.bench.partials.load("b" * 64) is None
+
+
+def test_predicting_a_head_again_gives_the_same_bits(hand: Hand) -> None:
+    first = hand.run(stage(recipe=ON_FEATURES))
+    again = hand.run(stage(recipe=ON_FEATURES), trained=first.result)
+    assert np.array_equal(first.predictions[0][1].probabilities, again.predictions[0][1].probabilities)

@@ -1,13 +1,13 @@
 """The command line: one file a command group. Importing it imports click and nothing heavier."""
 
-from ferbench.cli import datasets, doctor, leaderboard, plan, plugins, predictions, run
+from ferbench.cli import cache, datasets, doctor, leaderboard, plan, plugins, predictions, run, speed
 from ferbench.cli.entry import root
 
 __all__ = ["main", "root"]
 
 for _command in (
     *(run.run, plan.plan, datasets.datasets, plugins.plugins),
-    *(leaderboard.leaderboard, predictions.predictions, doctor.doctor),
+    *(leaderboard.leaderboard, predictions.predictions, speed.speed, cache.cache, doctor.doctor),
 ):
     root.add_command(_command)
 

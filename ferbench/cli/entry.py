@@ -50,7 +50,7 @@ class RootGroup(CommandGroup):
         try:
             code = super().main(arguments, prog_name, complete_var, standalone_mode=False, **extra)
         except click.Abort:
-            code = _end("stopped: the same command goes on after the last finished stage", INTERRUPTED, None)
+            code = _end("stopped: the same command goes on from here", INTERRUPTED, None)
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
             code = error.exit_code

@@ -25,7 +25,7 @@ from ferbench.errors import UsageError
 
 if TYPE_CHECKING:
     from ferbench.leaderboard import BoardTable
-    from ferbench.records import ReportedResult, RunSummary
+    from ferbench.records import ReportedResult, RunSummary, SpeedMeasurement
 
 
 @click.command()
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     help="Show those of a file too; may be given several times.",
 )
 @click.option("--curves", "as_curves", is_flag=True, help="Show accuracy over the part of train that was trained on.")
+@click.option("--cost", is_flag=True, help="Show what rows cost, beside their accuracy.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @common_options
 @click.pass_context
@@ -49,6 +50,7 @@ def leaderboard(
     references: bool,
     files: tuple[Path, ...],
     as_curves: bool,
+    cost: bool,
     as_json: bool,
 ) -> None:
     """Show every board with its rows, best first."""
@@ -58,10 +60,12 @@ def leaderboard(
     reported = _reported(context, files) if references or files else None
     settings = settings_of(context)
     rows: list[RunSummary] = []
+    speeds: list[SpeedMeasurement] = []
     if store_exists(settings):
         with reading_store(settings) as store:
             rows = store.leaderboard_rows()
-    tables = leaderboards(rows)
+            speeds = store.speed_measurements()
+    tables = leaderboards(rows, speeds)
     if target is not None and (rows or reported is not None):
         tables, reported = _of_target(tables, reported, target, _names(rows))
     if as_json:
@@ -85,7 +89,7 @@ def leaderboard(
     elif as_curves:
         _show_curves(tables)
     else:
-        show_boards(tables, reported or ())
+        show_boards(tables, reported or (), cost=cost)
         if target is None and (lost := failures_without_board(rows)):
             from ferbench.publish.boards import failure_lines
 
@@ -96,18 +100,22 @@ def leaderboard(
             print_lines(["", *_reported_lines(reported or (), dataset)])
 
 
-def show_boards(tables: Collection[BoardTable], reported: Sequence[ReportedResult] = ()) -> None:
-    """Boards with an empty line between them, below each what is `reported` of its dataset, and the legend."""
-    from ferbench.publish.boards import LEGEND, board_lines
+def show_boards(tables: Collection[BoardTable], reported: Sequence[ReportedResult] = (), *, cost: bool = False) -> None:
+    """Boards with an empty line between them, below each what is `reported` of its dataset, and the legend.
+
+    cost : show what rows cost, beside their accuracy
+    """
+    from ferbench.publish.boards import COST_LEGEND, LEGEND, board_lines
     from ferbench.publish.layout import wrapped
 
     lines: list[str] = []
     for table in tables:
-        lines += [*board_lines(table.board, table.entries, table.failed, width=width(), paint=paint()), ""]
+        lines += board_lines(table.board, table.entries, table.failed, width=width(), paint=paint(), cost=cost)
+        lines.append("")
         if below := _reported_lines(reported, table.board.target, table.board.split):
             lines += [*below, ""]
     if any(table.entries for table in tables):
-        lines += [paint().dim(line) for line in wrapped(LEGEND, width())]
+        lines += [paint().dim(line) for line in wrapped(COST_LEGEND if cost else LEGEND, width())]
     print_lines(lines)
 
 

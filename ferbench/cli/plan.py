@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 def plan(context: click.Context, axes: AxisOptions, force: bool, calibrate: bool, as_json: bool) -> None:
     """Show what a matrix would train, and train nothing.
 
-    Cells, stages, images and time; what is unknown is said to be.
+    Cells, stages, images, time, disk and memory, as stages trained here before have taken them; what is unknown is
+    said to be.
     """
     show_plan(context, axes, force=force, calibrate=calibrate, as_json=as_json)
 
@@ -44,10 +45,11 @@ def show_plan(context: click.Context, axes: AxisOptions, *, force: bool, calibra
     with reading_store(plan.settings, or_empty=True) as store:
         engine = Engine(plan.catalog, store, plan.settings, QuietReporter())
         prepared = engine.prepare(plan.matrix, force=force, calibrate=calibrate)
+    work = work_left(prepared)
     if as_json:
-        print_json(plan_json(prepared.cost))
+        print_json(plan_json(work, prepared.cost))
     else:
-        print_lines(plan_lines(work_left(prepared), prepared.cost, device_words(engine), width=width()))
+        print_lines(plan_lines(work, prepared.cost, device_words(engine), width=width()))
 
 
 def work_left(prepared: Prepared) -> WorkLeft:

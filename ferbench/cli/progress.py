@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self, TextIO
 
@@ -12,8 +12,8 @@ import click
 
 from ferbench.cli.session import warn
 from ferbench.publish.plans import WorkLeft, stage_label
-from ferbench.publish.progress import LogRate, TimeLeft, figures, run_line
-from ferbench.publish.quantities import duration, percent
+from ferbench.publish.progress import LogRate, TimeLeft, figures, run_line, stage_lines, truth_line
+from ferbench.publish.quantities import percent
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -56,11 +56,23 @@ class LineReporter(QuietReporter):
         self._rate = LogRate()
         self._left = TimeLeft((), {})
         self._trained: frozenset[str] = frozenset()
+        self._expected: Mapping[str, float | None] = {}
+        self._began = 0.0
 
-    def begin(self, work: WorkLeft) -> None:
-        """Before the first stage."""
+    def begin(self, work: WorkLeft, training_seconds: Mapping[str, float | None]) -> None:
+        """Before the first stage.
+
+        training_seconds : estimates without what a stage predicts, per fingerprint
+        """
         self._left = TimeLeft(work.training, work.seconds)
         self._trained = frozenset(stage.fingerprint for stage in work.training)
+        self._expected = training_seconds
+
+    def end(self) -> None:
+        """After the last stage: how far off the estimate was."""
+        line = truth_line(self._left)
+        if line is not None:
+            self.say(line)
 
     @contextmanager
     def busy(self, what: str) -> Iterator[None]:
@@ -77,7 +89,8 @@ class LineReporter(QuietReporter):
 
     def stage_started(self, stage: Stage, number: int, total: int) -> None:
         self._left.started(stage)
-        self._rate.restart(time.monotonic())
+        self._began = time.monotonic()
+        self._rate.restart(self._began)
         verb = "" if stage.fingerprint in self._trained else "predicting, trained already: "
         self.say(f"stage {number}/{total}  {verb}{stage_label(stage)}")
 
@@ -87,12 +100,11 @@ class LineReporter(QuietReporter):
             self.say(f"  {percent(share, 0):>3} %  {self.figures(progress)}")
 
     def stage_finished(self, stage: Stage, result: StageResult) -> None:
-        self._left.finished(result.train_seconds)
-        loss = f", loss {result.history[-1].loss:.3f}" if result.history else ""
-        self.say(
-            f"  trained {result.images_seen:,} images in {duration(result.train_seconds)}"
-            f", {result.images_per_second:,.0f} images/s{loss}"
-        )
+        now = time.monotonic()
+        self._left.finished(stage, now - self._began)
+        self._began = now
+        for line in stage_lines(result, self._expected.get(stage.fingerprint)):
+            self.say(f"  {line}")
 
     def stage_failed(self, stage: Stage, line: str, trace: str) -> None:
         if self._debug:

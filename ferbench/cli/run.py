@@ -14,6 +14,7 @@ from ferbench.cli.leaderboard import show_boards
 from ferbench.cli.options import common_options
 from ferbench.cli.plan import device_words, show_plan, work_left
 from ferbench.cli.session import print_json, warn_of_failures
+from ferbench.cli.stopping import StopRequest
 from ferbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,8 +71,10 @@ def run(context: click.Context, axes: AxisOptions, force: bool, yes: bool, dry_r
         reporter.say(work_line(work, prepared.cost, device_words(engine)))
         if not yes:
             _ask(engine, prepared, work)
-        reporter.begin(work)
-        outcome = engine.run(prepared, force=force)
+        reporter.begin(work, prepared.cost.training_seconds)
+        with StopRequest(reporter.say) as stop:
+            outcome = engine.run(prepared, force=force, stop=stop.asked)
+        reporter.end()
         reporter.say(summary_line(outcome.finished, outcome.failed, len(outcome.skipped), time.monotonic() - began))
         _show_results(store, prepared, as_json=as_json)
     if outcome.failed:

@@ -1,45 +1,26 @@
-"""Samples as uint8 on the device, and batches of network input made of them.
+"""Batches of network input, made of placed images.
 
 Preprocessing (version in fingerprints.PREPROCESSING_VERSION): every image is stretched to S x S; larger ones are
-reduced once, with antialiasing; smaller ones are enlarged bilinearly, in one step with the augmentation's geometry.
-Grey is repeated over three channels. Then (x / 255 - mean) / std.
+reduced once, with antialiasing, when they are placed; smaller ones are enlarged bilinearly, in one step with the
+augmentation's geometry. Grey is repeated over three channels. Then (x / 255 - mean) / std.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ferbench.data.ahead import Ahead
 from ferbench.data.augmentation import AUGMENTATIONS, Augmentation, Draw, draw
 from ferbench.data.order import BatchOrder
+from ferbench.data.placement import DeviceImages, MappedImages, PlacedImages, moved, place, sent
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-#: ITU-R BT.601 luma, as Pillow's mode L has it.
-_LUMA = (0.299, 0.587, 0.114)
-_REDUCED_AT_ONCE = 256
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceImages:
-    """uint8 [n, C, H, W] on a device, H and W at most the image size (equal to it where they were larger).
-
-    coloured : bool [n, 1, 1, 1], which of them are in colour; None where all are, or C is 1
-    """
-
-    images: Tensor
-    coloured: Tensor | None = None
-
-    @property
-    def count(self) -> int:
-        return len(self.images)
+__all__ = ["DeviceImages", "Normalisation", "PlacedImages", "TrainingBatches", "evaluation_batches", "place"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,62 +31,43 @@ class Normalisation:
     std: tuple[float, float, float]
 
 
-def place(
-    images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], image_size: int, device: str, *, grey: bool = False
-) -> DeviceImages:
-    """Put images on the device, reduced to S x S where a side is larger.
-
-    Parameters
-    ----------
-    images : uint8 [n, H, W, C], or uint8 [H, W, C] each where sizes differ
-    image_size : S, pixels a side
-    grey : turn colour into luma
-    """
-    if isinstance(images, np.ndarray):
-        blocks = [images[i : i + _REDUCED_AT_ONCE] for i in range(0, len(images), _REDUCED_AT_ONCE)]
-        force = False
-    else:
-        blocks = [image[None] for image in images]
-        force = True
-    parts = []
-    for block in blocks:
-        tensor = torch.from_numpy(np.require(block, requirements=("C", "W"))).permute(0, 3, 1, 2)
-        if grey and tensor.shape[1] == 3:
-            weights = torch.tensor(_LUMA).view(1, 3, 1, 1)
-            tensor = (tensor * weights).sum(dim=1, keepdim=True).round().to(torch.uint8)
-        if force or max(tensor.shape[2:]) > image_size:
-            tensor = _stretched(tensor, image_size)
-        parts.append(tensor)
-    channels = max(part.shape[1] for part in parts)
-    joined = torch.cat([part.expand(-1, channels, -1, -1) for part in parts])
-    coloured = torch.cat([(part != part[:, :1]).flatten(1).any(dim=1) for part in parts]).view(-1, 1, 1, 1)
-    told_apart = channels == 3 and not bool(coloured.all())
-    return DeviceImages(joined.contiguous().to(device), coloured.to(device) if told_apart else None)
-
-
-def _stretched(images: Tensor, image_size: int) -> Tensor:
-    floats = functional.interpolate(
-        images.float(), size=(image_size, image_size), mode="bilinear", antialias=True, align_corners=False
-    )
-    return floats.round().clamp(0, 255).to(torch.uint8)
-
-
 class _Normaliser:
     """(x / 255 - mean) / std with grey repeated over three channels, as one multiplication and one addition."""
 
-    def __init__(self, normalisation: Normalisation, device: str) -> None:
+    def __init__(self, normalisation: Normalisation, image_size: int, device: str) -> None:
         mean = torch.tensor(normalisation.mean, device=device).view(1, 3, 1, 1)
         std = torch.tensor(normalisation.std, device=device).view(1, 3, 1, 1)
-        self._scale = 1 / (255 * std)
-        self._bias = -mean / std
+        # Once for each pixel of a row: over long rows the CPU's vectors run, over three channels they do not.
+        self._scale = (1 / (255 * std)).flatten().repeat(image_size)
+        self._bias = (-mean / std).flatten().repeat(image_size)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """float32 [n, 1 or 3, S, S] of 0..255 to float32 [n, 3, S, S], channels last."""
-        return torch.addcmul(self._bias, images, self._scale).contiguous(memory_format=torch.channels_last)
+        """float32 [n, 1 or 3, S, S] of 0..255 to float32 [n, 3, S, S], channels last; the images may be overwritten."""
+        spread = images.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        rows = spread.permute(0, 2, 3, 1).view(-1, len(self._scale))
+        torch.addcmul(self._bias, rows, self._scale, out=rows)
+        return spread
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What a step takes of one dataset, on the CPU.
+
+    rows : places in the batch, int64 [b]; None where it is all of it
+    indices : int64 [b] in the dataset
+    pixels : uint8 [b, C, H, W] where they were gathered from a file
+    """
+
+    part: int
+    rows: Tensor | None
+    indices: Tensor
+    pixels: Tensor | None
 
 
 class TrainingBatches:
     """Network input of each training step; a pure function of the step.
+
+    Where a dataset lies in a file, the pixels of the next step are gathered on a thread while this one runs.
 
     Parameters
     ----------
@@ -114,7 +76,7 @@ class TrainingBatches:
 
     def __init__(
         self,
-        parts: Sequence[tuple[DeviceImages, Tensor]],
+        parts: Sequence[tuple[PlacedImages, Tensor]],
         normalisation: Normalisation,
         image_size: int,
         augment: str,
@@ -124,50 +86,110 @@ class TrainingBatches:
         device: str,
     ) -> None:
         self._parts = parts
-        self._normaliser = _Normaliser(normalisation, device)
+        self._normaliser = _Normaliser(normalisation, image_size, device)
         self._image_size = image_size
         self._augmentation: Augmentation = AUGMENTATIONS[augment]
+        self._moves = self._augmentation != AUGMENTATIONS["none"]
+        self._tints = bool(self._augmentation.brightness or self._augmentation.contrast)
+        self._grid = _Grid(image_size, device)
         self._order = order
         self._seed = seed
         self._stage_index = stage_index
         self._device = device
+        mapped = any(isinstance(images, MappedImages) for images, _ in parts)
+        self._shares: Callable[[int], list[_Share]] = Ahead(self._shared) if mapped else self._shared
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """float32 [B, 3, S, S] in channels_last, normalised, and labels int64 [B]."""
-        datasets, indices = self._order.batch(step)
-        values = draw(self._augmentation, len(datasets), self._seed, self._stage_index, step)
-        present = np.unique(datasets)
-        if len(present) == 1:
-            images, labels = self._parts[int(present[0])]
-            chosen = torch.from_numpy(indices).to(self._device)
-            return self._normaliser(self._moved(images, chosen, values)), labels[chosen]
-        size = self._image_size
-        pixels = torch.empty((len(datasets), 3, size, size), device=self._device)
-        targets = torch.empty(len(datasets), dtype=torch.int64, device=self._device)
-        for part in present.tolist():
-            rows = torch.from_numpy(np.flatnonzero(datasets == part))
-            chosen = torch.from_numpy(indices[datasets == part]).to(self._device)
-            images, labels = self._parts[part]
-            there = rows.to(self._device)
-            pixels[there] = self._moved(images, chosen, values.of(rows)).expand(-1, 3, -1, -1)
-            targets[there] = labels[chosen]
-        return self._normaliser(pixels), targets
+        shares = self._shares(step)
+        count = sum(len(share.indices) for share in shares)
+        values = draw(self._augmentation, count, self._seed, self._stage_index, step) if self._moves else None
+        if len(shares) == 1:
+            pixels, labels = self._made(shares[0], values)
+        else:
+            size = self._image_size
+            pixels = torch.empty((count, 3, size, size), device=self._device, memory_format=torch.channels_last)
+            labels = torch.empty(count, dtype=torch.int64, device=self._device)
+            for share in shares:
+                assert share.rows is not None
+                made, own = self._made(share, None if values is None else values.of(share.rows))
+                there = sent(share.rows, self._device)
+                pixels[there] = made.expand(-1, 3, -1, -1)
+                labels[there] = own
+        batch = self._normaliser(pixels)
+        if values is not None and values.erased is not None:
+            # Zero is the mean, now.
+            batch.masked_fill_(self._grid.inside(sent(values.erased, self._device)), 0.0)
+        return batch, labels
 
-    def _moved(self, images: DeviceImages, chosen: Tensor, values: Draw) -> Tensor:
-        """Chosen images as float32 [b, C, S, S]: geometry and enlargement in one sampling, then colour."""
-        size = self._image_size
-        augmentation = self._augmentation
-        pixels = images.images[chosen].float()
-        if augmentation == AUGMENTATIONS["none"]:
-            return _enlarged(pixels, size)
-        grid = functional.affine_grid(values.affine.to(self._device), [len(pixels), 1, size, size], align_corners=False)
+    def _shared(self, step: int) -> list[_Share]:
+        """A step's work that needs no device."""
+        datasets, indices = self._order.batch(step)
+        if len(self._parts) == 1:
+            return [self._share(0, None, indices)]
+        present = np.unique(datasets).tolist()
+        if len(present) == 1:
+            return [self._share(present[0], None, indices)]
+        rows = [np.flatnonzero(datasets == part) for part in present]
+        return [self._share(part, own, indices[own]) for part, own in zip(present, rows, strict=True)]
+
+    def _share(self, part: int, rows: np.ndarray | None, indices: np.ndarray) -> _Share:
+        images, chosen = self._parts[part][0], torch.from_numpy(indices)
+        pixels = images.gathered(chosen) if isinstance(images, MappedImages) else None
+        return _Share(part, None if rows is None else torch.from_numpy(rows), chosen, pixels)
+
+    def _made(self, share: _Share, values: Draw | None) -> tuple[Tensor, Tensor]:
+        """Float32 [b, C, S, S] of 0..255, geometry and enlargement in one sampling, then colour; labels int64 [b]."""
+        images, labels = self._parts[share.part]
+        own = labels[sent(share.indices, self._device)]
+        pixels = (images.pixels(share.indices) if share.pixels is None else moved(share.pixels, self._device)).float()
+        if values is None:
+            return _enlarged(pixels, self._image_size), own
+        grid = self._grid(sent(values.affine, self._device))
         pixels = functional.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
-        if pixels.shape[1] == 1 or not (augmentation.brightness or augmentation.contrast):
-            return pixels
+        if pixels.shape[1] == 1 or not self._tints:
+            return pixels, own
         mean = pixels.mean(dim=(1, 2, 3), keepdim=True)
-        tinted = (pixels - mean) * values.contrast.to(self._device) + mean * values.brightness.to(self._device)
-        tinted = tinted.clamp(0, 255)
-        return tinted if images.coloured is None else torch.where(images.coloured[chosen], tinted, pixels)
+        tinted = pixels - mean
+        tinted.mul_(sent(values.contrast, self._device)).add_(mean * sent(values.brightness, self._device))
+        tinted.clamp_(0, 255)
+        coloured = images.coloured(share.indices)
+        return tinted if coloured is None else torch.where(coloured, tinted, pixels), own
+
+
+class _Grid:
+    """Where each pixel of the output is sampled, and whether it lies in a rectangle."""
+
+    def __init__(self, image_size: int, device: str) -> None:
+        self._size = image_size
+        self._on_cpu = torch.device(device).type == "cpu"
+        still = functional.affine_grid(torch.eye(2, 3)[None], [1, 1, image_size, image_size], align_corners=False)
+        self._points = torch.cat([still.flatten(1, 2), torch.ones(1, image_size**2, 1)], dim=2).to(device)
+        self._line = still[0, 0, :, 0].to(device)
+
+    def __call__(self, affine: Tensor) -> Tensor:
+        """Maps [b, 2, 3] to coordinates [b, S, S, 2] as torch's affine_grid has them, which makes its points each time.
+
+        On the CPU they agree with it bit for bit; a GPU may be told to take matrix products in TF32, which has ten
+        bits for the place within a picture, so there they are no products.
+        """
+        if self._on_cpu:
+            points = self._points.expand(len(affine), -1, -1)
+            return torch.bmm(points, affine.transpose(1, 2)).view(-1, self._size, self._size, 2)
+        return self.by_elements(affine)
+
+    def by_elements(self, affine: Tensor) -> Tensor:
+        """The same without a matrix product."""
+        x, y, one = affine[:, None, None].unbind(4)
+        down = torch.addcmul(one, self._line.view(1, -1, 1, 1), y)
+        return torch.addcmul(down, self._line.view(1, 1, -1, 1), x)
+
+    def inside(self, boxes: Tensor) -> Tensor:
+        """Rectangles [b, 4] as a Draw has them to bool [b, 1, S, S]: whether a pixel's centre lies within."""
+        centres = (self._line + 1) / 2
+        top, left, bottom, right = boxes[:, :, None].unbind(1)
+        rows, columns = (centres >= top) & (centres < bottom), (centres >= left) & (centres < right)
+        return (rows[:, :, None] & columns[:, None, :])[:, None]
 
 
 def _enlarged(pixels: Tensor, size: int) -> Tensor:
@@ -177,9 +199,10 @@ def _enlarged(pixels: Tensor, size: int) -> Tensor:
 
 
 def evaluation_batches(
-    images: DeviceImages, normalisation: Normalisation, image_size: int, device: str, batch_size: int = 256
+    images: PlacedImages, normalisation: Normalisation, image_size: int, device: str, batch_size: int = 256
 ) -> Iterator[Tensor]:
     """Every image once, in order, as float32 [b, 3, S, S]; the last batch may be smaller, none is dropped."""
-    normaliser = _Normaliser(normalisation, device)
+    normaliser = _Normaliser(normalisation, image_size, device)
     for start in range(0, images.count, batch_size):
-        yield normaliser(_enlarged(images.images[start : start + batch_size].float(), image_size))
+        chosen = torch.arange(start, min(start + batch_size, images.count))
+        yield normaliser(_enlarged(images.pixels(chosen).float(), image_size))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from ferbench.components import ROLES, Dataset, Role
+from ferbench.data.pictures import Pictures
 from ferbench.data.split_cache import SplitCache, StoredSplit
 from ferbench.data.subsets import held_out, nested_part
 from ferbench.errors import DatasetError, DatasetMissing, SplitMissing, UsageError
@@ -34,7 +35,7 @@ class LabelledImages:
     """Samples of one role, labels in the label set's order, in an order that depends on their content alone.
 
     splits : the published splits they come from, for the row
-    images : uint8 [n, H, W, C], or a list of uint8 [H, W, C] where sizes differ
+    images : uint8 [H, W, C] each, read from the cache when they are asked for
     labels : int64 [n], or None where withheld
     content : hash of pixels, expressions and groups
     pictures : hash of each sample's pixels alone
@@ -44,7 +45,7 @@ class LabelledImages:
 
     dataset: str
     splits: str
-    images: NDArray[np.uint8] | list[NDArray[np.uint8]]
+    images: Pictures
     labels: NDArray[np.int64] | None
     ids: tuple[str, ...]
     groups: tuple[str, ...] | None
@@ -179,7 +180,11 @@ class RoleReader:
         return LabelledImages(
             dataset=dataset.name,
             splits=splits,
-            images=_gathered(chosen, [(part, index) for _, _, part, index, _ in rows]),
+            images=Pictures(
+                [(choice.stored.pixels, choice.stored.shapes) for choice in chosen],
+                np.array([part for _, _, part, _, _ in rows], dtype=np.int64),
+                np.array([index for _, _, _, index, _ in rows], dtype=np.int64),
+            ),
             labels=None if withheld else np.array([label for *_, label in rows], dtype=np.int64),
             ids=tuple(identifier for _, identifier, *_ in rows),
             groups=tuple((chosen[part].stored.groups or ())[index] for _, _, part, index, _ in rows)
@@ -298,21 +303,3 @@ def _check_unused(reference: DatasetReference, select: list[_Chosen], train: lis
                 f"{name}:{'+'.join(reference.splits)} trains on the select part of {name}, so that nothing is left to "
                 f"choose a checkpoint on: take checkpoint=last, or {name}:train"
             )
-
-
-def _gathered(
-    chosen: Sequence[_Chosen], places: Sequence[tuple[int, int]]
-) -> NDArray[np.uint8] | list[NDArray[np.uint8]]:
-    """Images in the order of (part, index) places."""
-    by_part = []
-    position: dict[tuple[int, int], int] = {}
-    for part, choice in enumerate(chosen):
-        indices = np.array([index for p, index in places if p == part], dtype=np.int64)
-        position.update({(part, int(index)): row for row, index in enumerate(indices)})
-        by_part.append(choice.stored.images(indices))
-    if len(by_part) == 1 and isinstance(by_part[0], np.ndarray):
-        return by_part[0]
-    images = [by_part[part][position[part, index]] for part, index in places]
-    if all(image.shape == images[0].shape for image in images):
-        return np.stack(images)
-    return images

@@ -11,8 +11,8 @@ from ferbench.errors import CheckpointLost, FerbenchError
 from ferbench.records import EpochResult, StageResult
 from ferbench.stages import Stage
 from ferbench.training import Progress
-from ferbench.worker import StageOutcome, StageTask, run_stage
 from ferbench.workbench import Workbench
+from ferbench.worker import StageOutcome, StageTask, run_stage
 
 
 class StageWatch(Protocol):
@@ -43,6 +43,10 @@ def execute(
     A checkpoint that was there when the work was planned may be gone when it is needed, since other processes share the
     folder, or may turn out to be damaged. Its stage is then trained again, once, and given out like any other.
 
+    Raises
+    ------
+    KeyboardInterrupt : `bench.stop` said so between two stages, or in the middle of one that is kept then
+
     Parameters
     ----------
     known : results of stages that are trained already; those trained here are added
@@ -51,6 +55,8 @@ def execute(
     failed: dict[str, StageFailure] = {}
     for number, task in enumerate(tasks, start=1):
         stage = task.stage
+        if bench.stop():
+            raise KeyboardInterrupt
         if stage.parent in failed:
             failed[stage.fingerprint] = failed[stage.parent]
             yield task, failed[stage.fingerprint]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
-from ferbench.publish.layout import GAP, PLAIN, Align, Paint, aligned, wrapped, wrapped_facts
-from ferbench.publish.quantities import counted, duration, percent, whole
+from ferbench.publish.columns import Column, fitted
+from ferbench.publish.layout import PLAIN, Paint, aligned, wrapped, wrapped_facts
+from ferbench.publish.quantities import amount, counted, duration, figure, percent, size, whole
 from ferbench.records import Board, Entry, Interval
 
 #: Lines under an entry begin below its row, not below its rank.
@@ -46,16 +46,6 @@ class Failure(Protocol):
     def difference(self) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """`cell` is what stands in the column, `words` what stands under the entry where the column has no room."""
-
-    title: str
-    cell: Callable[[Entry], str]
-    words: Callable[[Entry], str]
-    align: Align = "left"
-
-
 def _chain(entry: Entry) -> str:
     return ", ".join(entry.auxiliaries)
 
@@ -69,38 +59,83 @@ def _ends(interval: Interval) -> str:
     return f"[{percent(interval.low)}–{percent(interval.high)}] {kind}"
 
 
-_COLUMNS = {
-    column.title: column
-    for column in (
-        _Column("#", lambda e: str(e.rank), lambda e: "", "right"),
-        _Column("row", lambda e: e.row, lambda e: ""),
-        _Column("backbone", lambda e: e.backbone, lambda e: e.backbone),
-        _Column("strategy", lambda e: e.strategy, lambda e: e.strategy),
-        _Column("with", lambda e: _chain(e) or "–", lambda e: _chain(e) and f"with {_chain(e)}"),
-        _Column("train", _share, lambda e: f"on {_share(e)} of train", "right"),
-        _Column("weights", lambda e: e.weights, lambda e: f"weights: {e.weights}"),
-        _Column("size", lambda e: f"{e.image_size} px", lambda e: f"{e.image_size} px", "right"),
-        _Column("device", lambda e: e.device, lambda e: e.device),
-        _Column("seeds", lambda e: str(len(e.seeds)), lambda e: counted(len(e.seeds), "seed"), "right"),
-        _Column("accuracy %", lambda e: percent(e.accuracy.mean), lambda e: "", "right"),
-        _Column("±", lambda e: "" if e.accuracy.sd is None else percent(e.accuracy.sd), lambda e: "", "right"),
-        _Column("95 % interval", lambda e: _ends(e.accuracy), lambda e: f"95 % interval {_ends(e.accuracy)}"),
-        _Column("UAR %", lambda e: percent(e.uar.mean), lambda e: f"UAR {percent(e.uar.mean)} %", "right"),
-        _Column(
-            "F1 %",
-            lambda e: percent(e.macro_f1.mean),
-            lambda e: f"F1 {percent(e.macro_f1.mean)} %",
-            "right",
-        ),
-        _Column("images", lambda e: whole(e.images_seen), lambda e: f"{whole(e.images_seen)} images", "right"),
-        _Column("time", lambda e: duration(e.train_seconds), lambda e: f"trained {duration(e.train_seconds)}", "right"),
-    )
-}
+def _known(text: Callable[[Entry], str | None]) -> Callable[[Entry], str]:
+    return lambda entry: text(entry) or "–"
+
+
+def _words(text: Callable[[Entry], str | None], before: str = "", behind: str = "") -> Callable[[Entry], str]:
+    return lambda entry: f"{before}{text(entry)}{behind}" if text(entry) else ""
+
+
+def _cost(title: str, text: Callable[[Entry], str | None], before: str = "", behind: str = "") -> Column[Entry]:
+    """A figure that may be unknown: a dash in its column, and nothing under the entry."""
+    return Column(title, _known(text), _words(text, before, behind), "right")
+
+
+def _milliseconds(seconds: float | None) -> str | None:
+    return None if seconds is None else figure(1000 * seconds)
+
+
+def _giga(number: float | None) -> str | None:
+    return None if number is None else figure(number / 1e9)
+
+
+def _rate(number: float | None) -> str | None:
+    return None if number is None else figure(number)
+
+
+_NAMING: tuple[Column[Entry], ...] = (
+    Column("#", lambda e: str(e.rank), lambda e: "", "right"),
+    Column("row", lambda e: e.row, lambda e: ""),
+    Column("backbone", lambda e: e.backbone, lambda e: e.backbone),
+    Column("strategy", lambda e: e.strategy, lambda e: e.strategy),
+    Column("with", lambda e: _chain(e) or "–", lambda e: _chain(e) and f"with {_chain(e)}"),
+    Column("train", _share, lambda e: f"on {_share(e)} of train", "right"),
+    Column("weights", lambda e: e.weights, lambda e: f"weights: {e.weights}"),
+    Column("size", lambda e: f"{e.image_size} px", lambda e: f"{e.image_size} px", "right"),
+    Column("device", lambda e: e.device, lambda e: e.device),
+    Column("seeds", lambda e: str(len(e.seeds)), lambda e: counted(len(e.seeds), "seed"), "right"),
+    Column("accuracy %", lambda e: percent(e.accuracy.mean), lambda e: "", "right"),
+    Column("±", lambda e: "" if e.accuracy.sd is None else percent(e.accuracy.sd), lambda e: "", "right"),
+)
+
+_COLUMNS: tuple[Column[Entry], ...] = (
+    *_NAMING,
+    Column("95 % interval", lambda e: _ends(e.accuracy), lambda e: f"95 % interval {_ends(e.accuracy)}"),
+    Column("UAR %", lambda e: percent(e.uar.mean), lambda e: f"UAR {percent(e.uar.mean)} %", "right"),
+    Column("F1 %", lambda e: percent(e.macro_f1.mean), lambda e: f"F1 {percent(e.macro_f1.mean)} %", "right"),
+    Column("images", lambda e: whole(e.images_seen), lambda e: f"{whole(e.images_seen)} images", "right"),
+    Column("time", lambda e: duration(e.train_seconds), lambda e: f"trained {duration(e.train_seconds)}", "right"),
+)
 
 #: Which columns go first where there is no room.
 _LEAVING = (
     *("weights", "time", "images", "device", "with", "size", "seeds", "backbone"),
     *("F1 %", "UAR %", "strategy", "train", "95 % interval"),
+)
+
+_COST_COLUMNS: tuple[Column[Entry], ...] = (
+    *_NAMING,
+    Column("images", lambda e: whole(e.images_seen), lambda e: f"{whole(e.images_seen)} images", "right"),
+    Column("time", lambda e: duration(e.train_seconds), lambda e: f"trained {duration(e.train_seconds)}", "right"),
+    _cost("spent", lambda e: None if e.spent_seconds is None else duration(e.spent_seconds), "spent "),
+    _cost("train/s", lambda e: _rate(e.images_per_second), behind=" trained a second"),
+    _cost("memory", lambda e: None if e.peak_memory_bytes is None else size(e.peak_memory_bytes), "memory "),
+    _cost("params", lambda e: None if e.parameters is None else amount(e.parameters), behind=" parameters"),
+    _cost("GFLOPs", lambda e: _giga(e.forward_flops), behind=" GFLOPs an image"),
+    _cost("infer/s", lambda e: _rate(e.inference_images_per_second), behind=" inferred a second"),
+    _cost("p50 ms", lambda e: _milliseconds(e.latency_p50_seconds), "one image ", " ms"),
+)
+
+_COST_LEAVING = (
+    *("weights", "device", "with", "size", "seeds", "images", "spent", "±", "params", "infer/s"),
+    *("strategy", "train", "p50 ms", "backbone", "GFLOPs", "time", "memory", "train/s"),
+)
+
+COST_LEGEND = (
+    "time: of training as if the row stood alone; spent: what it really took here; train/s: images trained in a "
+    "second of that time; memory: peak of training; GFLOPs, infer/s, p50: of `ferbench speed`, – where it has not "
+    "measured that backbone at that size on that device"
 )
 
 
@@ -121,14 +156,23 @@ def board_facts(board: Board) -> list[str]:
 
 
 def board_lines(
-    board: Board, entries: Sequence[Entry], failed: Sequence[Failure] = (), *, width: int = 80, paint: Paint = PLAIN
+    board: Board,
+    entries: Sequence[Entry],
+    failed: Sequence[Failure] = (),
+    *,
+    width: int = 80,
+    paint: Paint = PLAIN,
+    cost: bool = False,
 ) -> list[str]:
-    """A board as lines of at most `width` characters, colours not counted. Nothing is cut off."""
+    """A board as lines of at most `width` characters, colours not counted. Nothing is cut off.
+
+    cost : show what rows cost in place of interval, UAR and F1
+    """
     width = max(width, _NARROWEST)
     lines = [paint.bold(line) for line in wrapped_facts(board_facts(board), width, hanging=_INDENT)]
     shared = _shared_notes(entries)
     lines += wrapped_facts(_noted("all rows: ", shared), width, hanging=_INDENT, between=";")
-    columns, moved = _fitted(entries, width)
+    columns, moved = _fitted(entries, width, cost=cost)
     table = [[column.title for column in columns], *([column.cell(entry) for column in columns] for entry in entries)]
     place = sum(entry.accuracy.mean > board.majority for entry in entries)
     table.insert(1 + place, _majority_cells(columns, board))
@@ -173,37 +217,17 @@ def _shared_notes(entries: Sequence[Entry]) -> list[str]:
     return [note for note in entries[0].notes if all(note in entry.notes for entry in entries)]
 
 
-def _fitted(entries: Sequence[Entry], width: int) -> tuple[list[_Column], list[_Column]]:
+def _fitted(entries: Sequence[Entry], width: int, *, cost: bool) -> tuple[list[Column[Entry]], list[Column[Entry]]]:
     """The columns that the width carries, and those that go under each entry; a column without content goes away."""
     empty = {
         *(["±"] if all(entry.accuracy.sd is None for entry in entries) else []),
         *(["train"] if all(entry.train_fraction in (0, 1) for entry in entries) else []),
         *(["with"] if not any(entry.auxiliaries for entry in entries) else []),
     }
-    needed = {
-        column.title: max(len(column.title), *(len(column.cell(entry)) for entry in entries), 0)
-        for column in _COLUMNS.values()
-    }
-    needed["row"] = max(needed["row"], len(_MAJORITY))
-    gone = [*empty]
-
-    def fits() -> bool:
-        kept = [size for title, size in needed.items() if title not in gone]
-        return sum(kept) + len(GAP) * (len(kept) - 1) <= width
-
-    for leaving in _LEAVING:
-        if fits():
-            break
-        gone.append(leaving)
-    # One long name may have driven others out that have room without it.
-    for title in reversed(gone[len(empty) : -1]):
-        gone.remove(title)
-        if not fits():
-            gone.append(title)
-    kept = [column for column in _COLUMNS.values() if column.title not in gone]
-    return kept, [column for column in _COLUMNS.values() if column.title in gone and column.title not in empty]
+    columns, leaving = (_COST_COLUMNS, _COST_LEAVING) if cost else (_COLUMNS, _LEAVING)
+    return fitted(columns, entries, width, leaving, empty, {"row": len(_MAJORITY)})
 
 
-def _majority_cells(columns: Sequence[_Column], board: Board) -> list[str]:
+def _majority_cells(columns: Sequence[Column[Entry]], board: Board) -> list[str]:
     cells = {"row": _MAJORITY, "accuracy %": percent(board.majority)}
     return [cells.get(column.title, "") for column in columns]

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 from ferbench.costs import PlanCost
 from ferbench.fingerprints import as_plain
-from ferbench.publish.layout import aligned, wrapped
+from ferbench.publish.layout import Align, aligned, wrapped, wrapped_facts
 from ferbench.publish.quantities import counted, duration, joined, size, whole
 from ferbench.stages import Stage, TrainingPart
 
 _TRAINED = {"all": "all layers", "head": "head only", "svm": "head by svm"}
 
-#: What `plan --json` prints, in this order. Scripts rely on it: fields may be added, never changed.
+#: What `plan --json` prints first, in this order. Scripts rely on it: fields may be added, never changed.
 JSON_FIELDS = (
     *("cells", "stages", "unique_stages", "done_stages", "images", "unique_images"),
-    *("seconds", "checkpoint_bytes", "peak_memory_bytes"),
+    *("seconds", "checkpoint_bytes", "peak_memory_bytes", "kept_checkpoint_bytes", "peak_checkpoint_bytes"),
 )
 
 
@@ -39,30 +39,36 @@ class WorkLeft:
     @property
     def known_seconds(self) -> float:
         """Of the stages whose speed is known."""
-        return sum(self._of(stage) or 0.0 for stage in self.training)
+        return sum(self.seconds_of(stage) or 0.0 for stage in self.training)
 
     @property
     def unknown(self) -> int:
         """Stages of unknown speed."""
-        return sum(self._of(stage) is None for stage in self.training)
+        return sum(self.seconds_of(stage) is None for stage in self.training)
 
     @property
     def images(self) -> int:
         return sum(stage.recipe.images_seen for stage in self.training)
 
-    def _of(self, stage: Stage) -> float | None:
+    def seconds_of(self, stage: Stage) -> float | None:
+        """Of one stage; None where its speed is unknown."""
         return self.seconds.get(stage.fingerprint)
 
 
 def stage_label(stage: Stage, *, seed: bool = True) -> str:
     """A stage in words that do not depend on the strategy that asked for it."""
-    parts = [
-        stage.backbone,
-        joined([_part(part) for part in stage.parts]),
-        _TRAINED.get(stage.recipe.trained, stage.recipe.trained),
-        f"{stage.recipe.image_size} px",
-    ]
+    parts = [stage.backbone, *_what(stage), f"{stage.recipe.image_size} px"]
     return " · ".join([*parts, f"seed {stage.seed}"] if seed else parts)
+
+
+def _what(stage: Stage) -> tuple[str, str]:
+    """What is trained on, and what is trained."""
+    return joined([_part(part) for part in stage.parts]), _trained(stage.trained)
+
+
+def _trained(trained: str) -> str:
+    part, on_features, _ = trained.partition(" on features")
+    return _TRAINED.get(trained) or (f"from {part}" if part != "head" else "head") + on_features
 
 
 def _part(part: TrainingPart) -> str:
@@ -99,47 +105,140 @@ def work_line(work: WorkLeft, cost: PlanCost, device: str) -> str:
 
 def plan_lines(work: WorkLeft, cost: PlanCost, device: str, *, width: int = 80) -> list[str]:
     """The whole plan as lines: totals, then the stages that are left, alike ones together."""
-    left, alone = whole(len(work.training)), f"{whole(cost.stages)} if each cell stood alone"
-    time = estimate(work).removeprefix("time ") if work.training else "nothing to train"
-    totals = [
-        ("cells", whole(work.cells) + (f", {whole(work.done_cells)} there already" if work.done_cells else "")),
-        ("stages", f"{whole(cost.unique_stages)}, {whole(cost.done_stages)} done, {left} to train; {alone}"),
-        (
-            "images",
-            f"{whole(cost.unique_images)}, {whole(work.images)} to train; {whole(cost.images)} if alone",
-        ),
-        ("time", f"{time}, on {device}"),
-        ("checkpoints", size(cost.checkpoint_bytes)),
-        ("peak memory", size(cost.peak_memory_bytes)),
-    ]
     lines = []
-    for name, text in totals:
+    for name, text in _totals(work, cost, device):
         lines += wrapped(f"{name:<12}{text}", width, hanging=" " * 12)
     if work.training:
-        lines += ["", "to train:", *_stage_lines(work, width)]
+        lines += ["", *_table(_groups(work, cost), width), "", *_legend(cost, width)]
     return lines
 
 
-def plan_json(cost: PlanCost) -> dict[str, object]:
-    """The cost as `plan --json` prints it."""
+def plan_json(work: WorkLeft, cost: PlanCost) -> dict[str, object]:
+    """The plan as `plan --json` prints it: totals, the longest chain, and what is left to train in its order."""
     plain = as_plain(cost)
-    return {name: plain[name] for name in JSON_FIELDS}
+    return {name: plain[name] for name in JSON_FIELDS} | {
+        "critical_path": as_plain(cost.critical),
+        "left": [_stage_json(stage, work, cost) for stage in work.training],
+    }
 
 
-def _stage_lines(work: WorkLeft, width: int) -> list[str]:
-    groups: dict[tuple[str, int], list[Stage]] = {}
-    for stage in work.training:
-        groups.setdefault((stage_label(stage, seed=False), stage.recipe.images_seen), []).append(stage)
-    rows = [
-        (f"{whole(len(stages))} x", label, f"{whole(images)} images", _each(stages, work.seconds))
-        for (label, images), stages in groups.items()
+def _stage_json(stage: Stage, work: WorkLeft, cost: PlanCost) -> dict[str, object]:
+    return {
+        "fingerprint": stage.fingerprint,
+        "parent": stage.parent,
+        "backbone": stage.backbone,
+        "datasets": [part.dataset for part in stage.parts],
+        "trained": stage.trained,
+        "image_size": stage.recipe.image_size,
+        "seed": stage.seed,
+        "images": stage.recipe.images_seen,
+        "seconds": work.seconds_of(stage),
+        "training_seconds": cost.training_seconds.get(stage.fingerprint),
+        "calibrated": stage.fingerprint in cost.calibrated,
+        "shared_by": cost.shared_by.get(stage.fingerprint, 1),
+    }
+
+
+def _totals(work: WorkLeft, cost: PlanCost, device: str) -> list[tuple[str, str]]:
+    done = f"{whole(cost.done_stages)} done, " if cost.done_stages else ""
+    alone = "if each cell stood alone"
+    time = f"{estimate(work).removeprefix('time ')}, on {device}" if work.training else f"nothing to train, on {device}"
+    longest = cost.critical
+    if longest.seconds is not None and len(work.training) > len(longest.stages):
+        time += f"; longest chain {duration(longest.seconds)}"
+    totals = [
+        ("cells", whole(work.cells) + (f", {whole(work.done_cells)} there already" if work.done_cells else "")),
+        ("stages", f"{done}{whole(len(work.training))} to train; {whole(cost.stages)} {alone}"),
+        ("images", f"{whole(work.images)} to train on; {whole(cost.images)} {alone}"),
+        ("time", time),
     ]
-    lines = aligned(rows, ("right", "left", "right", "right"))
-    if max(map(len, lines)) <= width:
-        return lines
-    return [line for row in rows for line in wrapped("  ".join(row), width, hanging=" " * 4)]
+    if not work.training:
+        return totals
+    disk = f"{size(cost.kept_checkpoint_bytes)} of checkpoints to keep"
+    if cost.peak_checkpoint_bytes != cost.kept_checkpoint_bytes:
+        disk += f", {size(cost.peak_checkpoint_bytes)} at most while it runs"
+    known = cost.kept_checkpoint_bytes is not None
+    return [*totals, ("disk", disk if known else "unknown"), ("memory", size(cost.peak_memory_bytes))]
 
 
-def _each(stages: Sequence[Stage], seconds: Mapping[str, float | None]) -> str:
-    known = [value for stage in stages if (value := seconds.get(stage.fingerprint)) is not None]
-    return f"{duration(sum(known) / len(known))} each" if len(known) == len(stages) else "time unknown"
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Alike stages: a line of the table.
+
+    cells : that need each of them
+    """
+
+    title: str
+    label: str
+    cells: int
+    stages: tuple[Stage, ...]
+    seconds: tuple[float | None, ...]
+    calibrated: bool
+
+    @property
+    def row(self) -> tuple[str, str, str, str, str, str]:
+        known = [value for value in self.seconds if value is not None]
+        each, together = "unknown", "unknown"
+        if len(known) == len(self.seconds):
+            # The first of alike stages may pay for the features of all: each is then a mean.
+            each, together = duration(sum(known) / len(known)), duration(sum(known))
+            if self.calibrated:
+                each, together = f"~{each}", f"~{together}"
+        images = whole(self.stages[0].recipe.images_seen)
+        return f"{whole(len(self.stages))} x", self.label, images, whole(self.cells), each, together
+
+
+def _groups(work: WorkLeft, cost: PlanCost) -> list[_Group]:
+    alike: dict[tuple[str, str, int, int], list[Stage]] = {}
+    for stage in work.training:
+        title = f"{stage.backbone} · {stage.recipe.image_size} px"
+        cells = cost.shared_by.get(stage.fingerprint, 1)
+        alike.setdefault((title, " · ".join(_what(stage)), stage.recipe.images_seen, cells), []).append(stage)
+    groups = []
+    for (title, label, _, cells), stages in alike.items():
+        recipes = len({stage.recipe for stage in stages})
+        groups.append(
+            _Group(
+                title,
+                f"{label} · {recipes} recipes" if recipes > 1 else label,
+                cells,
+                tuple(stages),
+                tuple(work.seconds_of(stage) for stage in stages),
+                any(stage.fingerprint in cost.calibrated for stage in stages),
+            )
+        )
+    return groups
+
+
+_TITLES = ("", "to train", "images", "cells", "each", "in all")
+_SIDES: tuple[Align, ...] = ("right", "left", "right", "right", "right", "right")
+
+
+def _table(groups: Sequence[_Group], width: int) -> list[str]:
+    titles = list(dict.fromkeys(group.title for group in groups))
+    ordered = sorted(groups, key=lambda group: titles.index(group.title))
+    lines = aligned([_TITLES, *(group.row for group in ordered)], _SIDES)
+    narrow = max(map(len, lines)) > width
+    found = [] if narrow else [lines[0]]
+    for number, (group, line) in enumerate(zip(ordered, lines[1:], strict=True)):
+        if number == 0 or ordered[number - 1].title != group.title:
+            found += wrapped(group.title, width)
+        found += _folded(group, width) if narrow else [line]
+    return found
+
+
+def _folded(group: _Group, width: int) -> list[str]:
+    """A line of the table where there is no room for columns."""
+    count, label, images, cells, each, together = group.row
+    time = "time unknown" if each == "unknown" else f"{each} each, {together} in all"
+    facts = (f"{images} images", counted(int(cells.replace(",", "")), "cell"), time)
+    return wrapped(f"{count} {label}", width, " " * 2, " " * 4) + wrapped_facts(facts, width, " " * 4)
+
+
+def _legend(cost: PlanCost, width: int) -> list[str]:
+    words = "cells: that need each of these stages"
+    if cost.calibrated:
+        words += "; ~: from a few steps just now"
+        if any(value is not None and name not in cost.calibrated for name, value in cost.stage_seconds.items()):
+            words += ", other times from stages trained here before"
+    return wrapped(words, width)

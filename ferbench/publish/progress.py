@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ferbench.publish.quantities import duration, percent, size, whole
-from ferbench.records import Run
+from ferbench.publish.quantities import counted, duration, percent, size, whole
+from ferbench.records import Run, StageResult
 from ferbench.stages import Stage
 
 #: A log gets a line at this distance at the earliest, once a tenth of the stage has gone by ...
@@ -22,22 +22,34 @@ class TimeLeft:
     ----------
     stages : that will be trained, in order
     estimates : seconds per fingerprint, None where unknown
+
+    Attributes
+    ----------
+    estimated, taken : of the finished stages whose time was estimated
+    compared, finished_stages : how many these are, and how many are finished in all
     """
 
     def __init__(self, stages: Sequence[Stage], estimates: Mapping[str, float | None]) -> None:
         self._waiting = {stage.fingerprint: estimates.get(stage.fingerprint) for stage in stages}
-        self._estimated = 0.0
-        self._taken = 0.0
+        self._current: tuple[str, float | None] = ("", None)
+        self.estimated = 0.0
+        self.taken = 0.0
+        self.compared = 0
+        self.finished_stages = 0
 
     def started(self, stage: Stage) -> None:
         """The stage is no longer among those that wait."""
-        self._current = self._waiting.pop(stage.fingerprint, None)
+        self._current = (stage.fingerprint, self._waiting.pop(stage.fingerprint, None))
 
-    def finished(self, seconds: float) -> None:
-        """The stage that was started last took so many seconds."""
-        if self._current:
-            self._estimated += self._current
-            self._taken += seconds
+    def finished(self, stage: Stage, seconds: float) -> None:
+        """A stage took so many seconds, with what it predicted. It may be another than the one that was started: a
+        parent whose checkpoint was lost is trained on the way."""
+        self.finished_stages += 1
+        name, estimate = self._current
+        if name == stage.fingerprint and estimate is not None:
+            self.compared += 1
+            self.estimated += estimate
+            self.taken += seconds
 
     def left(self, stage_seconds: float) -> float | None:
         """With so many seconds left of the current stage; None if a waiting stage's time is unknown."""
@@ -46,7 +58,7 @@ class TimeLeft:
             if seconds is None:
                 return None
             waiting += seconds
-        factor = self._taken / self._estimated if self._estimated else 1.0
+        factor = self.taken / self.estimated if self.estimated else 1.0
         return stage_seconds + factor * waiting
 
 
@@ -71,9 +83,43 @@ class LogRate:
 
 def figures(loss: float, images_per_second: float, stage_left: float, all_left: float | None) -> str:
     """Loss, speed and time left, of the stage and of the whole command."""
-    rate = f"{images_per_second:,.0f}" if images_per_second >= 9.95 else f"{images_per_second:.1f}"
+    rate = _rate(images_per_second)
     whole_time = "unknown" if all_left is None else _calm(all_left)
-    return f"loss {loss:.3f}  {rate} images/s  left {_calm(stage_left)}, in all {whole_time}"
+    return f"loss {loss:.3f}  {rate}  left {_calm(stage_left)}, in all {whole_time}"
+
+
+def stage_lines(result: StageResult, estimated: float | None) -> list[str]:
+    """What a stage has just cost; what of it was there already, and what the stage itself notes, on lines of their own.
+
+    estimated : seconds of training alone
+    """
+    expected = "" if estimated is None else f" (estimated {duration(estimated)})"
+    loss = f", loss {result.history[-1].loss:.3f}" if result.history else ""
+    lines = [
+        f"trained {whole(result.images_seen)} images in {duration(result.train_seconds)}{expected}"
+        f", {_rate(result.images_per_second)}{loss}"
+    ]
+    spent = result.spent_seconds
+    steps = result.train_seconds - result.feature_seconds
+    if result.features_per_second is not None:
+        # Stand-alone cost counts features in full; what was spent tells whether they were there.
+        there = spent is not None and spent - result.compile_seconds < steps + result.feature_seconds / 2
+        features = f"features of the frozen part took {duration(result.feature_seconds)} of it"
+        lines.append(f"{features} once, and were there already" if there else features)
+    if result.resumed_at:
+        lines.append(f"went on from image {whole(result.resumed_at)}, where an earlier command had stopped")
+    if result.compile_seconds >= 1:
+        lines.append(f"compiling took {duration(result.compile_seconds)} more")
+    return [*lines, *result.notes]
+
+
+def truth_line(left: TimeLeft) -> str | None:
+    """Estimate and truth side by side; None where nothing was estimated."""
+    if not left.compared:
+        return None
+    some = f"{whole(left.compared)} of " if left.compared < left.finished_stages else ""
+    stages = counted(left.finished_stages, "stage")
+    return f"{some}{stages} estimated {duration(left.estimated)}, took {duration(left.taken)}"
 
 
 def run_line(run: Run) -> str:
@@ -96,6 +142,10 @@ def summary_line(finished: Sequence[Run], failed: Sequence[Run], skipped: int, s
     parts.append(f"wall time {duration(seconds)}")
     peak = max((run.peak_memory_bytes for run in finished), default=0)
     return " · ".join([*parts, f"peak memory {size(peak)}"] if peak else parts)
+
+
+def _rate(images_per_second: float) -> str:
+    return f"{images_per_second:,.0f} images/s" if images_per_second >= 9.95 else f"{images_per_second:.1f} images/s"
 
 
 def _calm(seconds: float) -> str:

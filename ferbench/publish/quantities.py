@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 _SIZES = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -18,6 +20,22 @@ def whole(number: int) -> str:
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """A number with its noun: 1 seed, 3 seeds."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def figure(value: float) -> str:
+    """Three digits that count, with thousands separators: 0.188, 16.4, 1,640."""
+    if not value:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{min(digits, 6)}f}"
+
+
+def amount(number: float) -> str:
+    """Three digits that count and a unit of thousands: 33.4 k, 57.0 M, 1.2 G."""
+    for unit, step in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= 0.9995 * step:
+            return f"{figure(number / step)} {unit}"
+    return figure(number)
 
 
 def duration(seconds: float | None) -> str:

@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 from ferbench.errors import StoreError
 from ferbench.fingerprints import as_plain
 from ferbench.recipes import Recipe, RecipeValue
-from ferbench.records import Board, Predictions, Run, RunSummary, Score, StageResult
+from ferbench.records import Board, Predictions, Run, RunSummary, Score, SpeedMeasurement, StageResult
 from ferbench.stages import Stage
 
 T = TypeVar("T")
+
+#: What a row of the speed board is known by; a later measurement takes the place of an earlier one.
+SPEED_MEASUREMENT_KEY = ("backbone", "image_size", "batch_size", "precision", "device", "threads", "compiled")
 
 _Decode = Callable[[Any], Any]
 
@@ -135,7 +138,7 @@ def stage_columns(stage: Stage, result: StageResult, saved_at: float) -> dict[st
         saved_at=saved_at,
         backbone=stage.backbone,
         image_size=recipe.image_size,
-        trainable=recipe.trained,
+        trainable=stage.trained,
         precision=recipe.precision,
         batch_size=recipe.batch_size,
         device=result.device,
@@ -145,7 +148,29 @@ def stage_columns(stage: Stage, result: StageResult, saved_at: float) -> dict[st
         parameters=result.parameters,
         stage=to_json(stage),
         result=to_json(result),
+        features_per_second=result.features_per_second,
+        pruned=False,
     )
+
+
+def training_columns(result: StageResult, saved_at: float) -> dict[str, Any]:
+    """A row of `trainings`."""
+    return _columns(
+        stage=result.fingerprint,
+        images=result.images_seen,
+        train_seconds=result.train_seconds,
+        spent_seconds=result.spent_seconds,
+        micro_batch=result.micro_batch,
+        device=result.device,
+        threads=result.threads,
+        saved_at=saved_at,
+    )
+
+
+def speed_measurement_columns(measurement: SpeedMeasurement, saved_at: float) -> dict[str, Any]:
+    """A row of `speed_measurements`."""
+    key = {name: getattr(measurement, name) for name in SPEED_MEASUREMENT_KEY}
+    return _columns(**key, saved_at=saved_at, record=to_json(measurement))
 
 
 def board_columns(board: Board) -> dict[str, Any]:
@@ -176,6 +201,9 @@ def run_columns(run: Run, correct: NDArray[np.bool_] | None) -> dict[str, Any]:
         "error": summary.error,
         "train_fraction": summary.train_fraction,
         "final_stage": run.stages[-1] if run.stages else None,
+        "spent_seconds": summary.spent_seconds,
+        "peak_memory_bytes": summary.peak_memory_bytes,
+        "parameters": summary.parameters,
         "correct": None if correct is None else np.packbits(correct).tobytes(),
         "record": to_json(run),
     }

@@ -9,7 +9,24 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from sqlalchemy import Connection, insert, inspect, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Double,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    insert,
+    inspect,
+    select,
+    text,
+    update,
+)
 
 from ferbench.errors import StoreError, StoreOutdated
 from ferbench.store.schema import metadata, schema_version
@@ -36,8 +53,92 @@ def _add_train_fraction(connection: Connection) -> None:
             )
 
 
+def _add_trainings_and_speeds(connection: Connection) -> None:
+    """The log of trainings, filled with one of each stage; the speed board; pruned checkpoints; speed of features; what
+    runs cost."""
+    # Tables as they were made then: those of schema.py may change.
+    tables = MetaData()
+    log = Table(
+        "trainings",
+        tables,
+        Column("id", Integer, primary_key=True),
+        Column("stage", String(64), nullable=False, index=True),
+        Column("images", BigInteger, nullable=False),
+        Column("train_seconds", Double, nullable=False),
+        Column("spent_seconds", Double),
+        Column("micro_batch", Integer, nullable=False),
+        Column("device", Text, nullable=False),
+        Column("threads", Integer, nullable=False),
+        Column("saved_at", Double, nullable=False),
+    )
+    Table(
+        "speed_measurements",
+        tables,
+        Column("id", Integer, primary_key=True),
+        Column("backbone", Text, nullable=False),
+        Column("image_size", Integer, nullable=False),
+        Column("batch_size", Integer, nullable=False),
+        Column("precision", Text, nullable=False),
+        Column("device", Text, nullable=False),
+        Column("threads", Integer, nullable=False),
+        Column("compiled", Boolean, nullable=False),
+        Column("saved_at", Double, nullable=False),
+        Column("record", Text, nullable=False),
+        UniqueConstraint("backbone", "image_size", "batch_size", "precision", "device", "threads", "compiled"),
+    )
+    tables.create_all(connection, checkfirst=False)
+    for statement in (
+        *(f"ALTER TABLE runs ADD COLUMN {name} {kind}" for name, kind in _RUN_COSTS.items()),
+        "ALTER TABLE stages ADD COLUMN features_per_second DOUBLE PRECISION",
+        "ALTER TABLE stages ADD COLUMN pruned BOOLEAN NOT NULL DEFAULT FALSE",
+        "CREATE INDEX stages_by_kind ON stages (backbone, image_size, trainable, precision, batch_size, device, "
+        "threads, saved_at DESC, id DESC)",
+        "CREATE INDEX stages_by_pruned ON stages (pruned, fingerprint)",
+    ):
+        connection.execute(text(statement))
+    query = text("SELECT fingerprint, saved_at, device, threads, result FROM stages ORDER BY saved_at, id")
+    rows = []
+    for stage, saved_at, device, threads, result in connection.execute(query):
+        try:
+            record = json.loads(result)
+            row = {
+                "stage": stage,
+                "images": record["images_seen"],
+                "train_seconds": record["train_seconds"],
+                "spent_seconds": record.get("spent_seconds"),
+                "micro_batch": record["micro_batch"],
+                "device": device,
+                "threads": threads,
+                "saved_at": saved_at,
+            }
+        except (ValueError, TypeError, KeyError, AttributeError):
+            # Whoever reads this result says that it is broken.
+            continue
+        rows.append(row)
+    if rows:
+        connection.execute(insert(log), rows)
+    _fill_run_costs(connection)
+
+
+#: What a run cost, by column.
+_RUN_COSTS = {"spent_seconds": "DOUBLE PRECISION", "peak_memory_bytes": "BIGINT", "parameters": "BIGINT"}
+
+
+def _fill_run_costs(connection: Connection) -> None:
+    costs = []
+    for row, record in connection.execute(text("SELECT id, record FROM runs WHERE status = 'finished'")).all():
+        try:
+            run = json.loads(record)
+            costs.append({"row": row} | {name: run[name] for name in _RUN_COSTS})
+        except (ValueError, TypeError, KeyError):
+            continue
+    if costs:
+        changes = ", ".join(f"{name} = :{name}" for name in _RUN_COSTS)
+        connection.execute(text(f"UPDATE runs SET {changes} WHERE id = :row"), costs)
+
+
 #: The first raises version 1 to 2, and so on. A new store gets the tables of schema.py at once and runs none.
-MIGRATIONS: tuple[Migration, ...] = (_add_train_fraction,)
+MIGRATIONS: tuple[Migration, ...] = (_add_train_fraction, _add_trainings_and_speeds)
 
 
 def newest_version() -> int:

@@ -9,17 +9,30 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Table, and_, false, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, false, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ferbench.errors import StoreError
-from ferbench.records import Board, Predictions, Run, RunSummary, Speed, SpeedKey, StageResult
+from ferbench.pruning import Needs
+from ferbench.records import (
+    Board,
+    Predictions,
+    Run,
+    RunSummary,
+    Speed,
+    SpeedKey,
+    SpeedMeasurement,
+    StageResult,
+    Training,
+)
 from ferbench.stages import Stage
 from ferbench.store import codec
 from ferbench.store.connection import Database, open_database
 from ferbench.store.lookup import entry_of
-from ferbench.store.schema import boards, runs, stages
+from ferbench.store.needs import all_needs
+from ferbench.store.schema import boards, runs, stages, trainings
 from ferbench.store.schema import predictions as saved_predictions
+from ferbench.store.schema import speed_measurements as saved_measurements
 from ferbench.store.summaries import all_boards, all_summaries
 
 #: Keys asked for in one statement; SQLite's older builds take 999 parameters.
@@ -72,12 +85,50 @@ class Store:
         self._database.close()
 
     def save_stage(self, stage: Stage, result: StageResult) -> None:
-        """Keep a finished stage under its fingerprint. Trained again, the new result takes the old one's place,
-        since the checkpoint on disk is the new one too."""
+        """Keep a stage that was trained just now, and log its training.
+
+        Trained again, the new result takes the old one's place, since the checkpoint on disk is the new one too.
+        """
         if stage.fingerprint != result.fingerprint:
             raise StoreError(f"stage {stage.fingerprint[:10]} came with the result of {result.fingerprint[:10]}")
         with self._database.writing() as connection:
-            _upsert(connection, stages, codec.stage_columns(stage, result, time.time()), ("fingerprint",))
+            now = time.time()
+            _upsert(connection, stages, codec.stage_columns(stage, result, now), ("fingerprint",))
+            connection.execute(insert(trainings).values(**codec.training_columns(result, now)))
+
+    def trainings(self, fingerprints: Collection[str] | None = None) -> list[Training]:
+        """Every training that happened, or those of some stages, in the order in which they were saved.
+
+        A stage that was trained again stands there again. Of stages that an earlier ferbench saved the last is known.
+        """
+        query = select(*(trainings.c[name] for name in Training.__dataclass_fields__)).order_by(trainings.c.id)
+        wanted = None if fingerprints is None else frozenset(fingerprints)
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+        return [Training(*row) for row in rows if wanted is None or row.stage in wanted]
+
+    def images_trained(self) -> int:
+        """How many images all trainings together put through a network, or through the features of one."""
+        with self._database.reading() as connection:
+            return int(connection.scalar(select(func.coalesce(func.sum(trainings.c.images), 0))) or 0)
+
+    def mark_pruned(self, fingerprints: Collection[str]) -> None:
+        """Note that the checkpoints of these stages are gone; rows that end with one say so from now on."""
+        wanted = list(dict.fromkeys(fingerprints))
+        with self._database.writing() as connection:
+            for start in range(0, len(wanted), _KEYS_A_QUERY):
+                some = wanted[start : start + _KEYS_A_QUERY]
+                connection.execute(update(stages).where(stages.c.fingerprint.in_(some)).values(pruned=True))
+
+    def is_pruned(self, fingerprint: str) -> bool:
+        """Whether a stage's checkpoint was given up since it was trained last."""
+        with self._database.reading() as connection:
+            return bool(connection.scalar(select(stages.c.pruned).where(stages.c.fingerprint == fingerprint)))
+
+    def checkpoint_needs(self) -> Needs:
+        """Which checkpoints rows and unfinished work stand on."""
+        with self._database.reading() as connection:
+            return all_needs(connection)
 
     def stage(self, fingerprint: str) -> Stage | None:
         """A finished stage by its fingerprint."""
@@ -104,16 +155,34 @@ class Store:
                     found[fingerprint] = codec.from_json(StageResult, result)
         return found
 
-    def speeds(self, limit: int = 1_000) -> list[Speed]:
-        """How fast the last stages were trained, newest first."""
+    def speeds(self, limit: int = 5) -> list[Speed]:
+        """How fast the last `limit` stages of each kind were trained, newest first."""
         names = list(SpeedKey.__dataclass_fields__)
-        measured = ("images_per_second", "peak_memory_bytes", "parameters")
-        query = select(*(stages.c[name] for name in (*names, *measured))).order_by(
-            stages.c.saved_at.desc(), stages.c.id.desc()
+        measured = ("images_per_second", "peak_memory_bytes", "parameters", "features_per_second")
+        newest_first = (stages.c.saved_at.desc(), stages.c.id.desc())
+        age = func.row_number().over(partition_by=[stages.c[name] for name in names], order_by=newest_first)
+        ranked = select(stages.c.id, age.label("age")).subquery()
+        query = (
+            select(*(stages.c[name] for name in (*names, *measured)))
+            .join(ranked, ranked.c.id == stages.c.id)
+            .where(ranked.c.age <= limit)
+            .order_by(*newest_first)
         )
         with self._database.reading() as connection:
-            rows = connection.execute(query.limit(limit)).all()
+            rows = connection.execute(query).all()
         return [Speed(SpeedKey(*row[: len(names)]), *row[len(names) :]) for row in rows]
+
+    def save_speed_measurement(self, measurement: SpeedMeasurement) -> None:
+        """Keep a row of the speed board, in the place of an earlier one of the same backbone, recipe and machine."""
+        columns = codec.speed_measurement_columns(measurement, time.time())
+        with self._database.writing() as connection:
+            _upsert(connection, saved_measurements, columns, codec.SPEED_MEASUREMENT_KEY)
+
+    def speed_measurements(self) -> list[SpeedMeasurement]:
+        """The speed board, in the order in which its rows were first saved."""
+        with self._database.reading() as connection:
+            query = select(saved_measurements.c.record).order_by(saved_measurements.c.id)
+            return [codec.from_json(SpeedMeasurement, record) for record in connection.scalars(query)]
 
     def save_predictions(self, stage_fingerprint: str, content: str, predictions: Predictions) -> None:
         """Keep a stage's predictions of one split, once per (stage, dataset, split, content); the last ones stay.

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 metadata = MetaData()
@@ -63,6 +64,23 @@ stages = Table(
     Column("parameters", BigInteger, nullable=False),
     Column("stage", Text, nullable=False),
     Column("result", Text, nullable=False),
+    Column("features_per_second", Double),
+    Column("pruned", Boolean, nullable=False, server_default=false()),
+)
+
+#: A log: one row for every training that happened, whether or not the stage was trained before.
+trainings = Table(
+    "trainings",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("stage", String(64), nullable=False, index=True),
+    Column("images", BigInteger, nullable=False),
+    Column("train_seconds", Double, nullable=False),
+    Column("spent_seconds", Double),
+    Column("micro_batch", Integer, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("threads", Integer, nullable=False),
+    Column("saved_at", Double, nullable=False),
 )
 
 predictions = Table(
@@ -107,6 +125,9 @@ runs = Table(
     Column("error", Text),
     Column("train_fraction", Double, nullable=False, server_default="1"),
     Column("final_stage", String(64)),
+    Column("spent_seconds", Double),
+    Column("peak_memory_bytes", BigInteger),
+    Column("parameters", BigInteger),
     Column("correct", LargeBinary),
     Column("record", Text, nullable=False),
     CheckConstraint("status IN ('finished', 'failed')", name="status_word"),
@@ -117,4 +138,27 @@ runs = Table(
     ),
 )
 
+speed_measurements = Table(
+    "speed_measurements",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("backbone", Text, nullable=False),
+    Column("image_size", Integer, nullable=False),
+    Column("batch_size", Integer, nullable=False),
+    Column("precision", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("threads", Integer, nullable=False),
+    Column("compiled", Boolean, nullable=False),
+    Column("saved_at", Double, nullable=False),
+    Column("record", Text, nullable=False),
+    UniqueConstraint("backbone", "image_size", "batch_size", "precision", "device", "threads", "compiled"),
+)
+
 Index("runs_by_board_and_status", runs.c.board, runs.c.status)
+#: What stage speeds are looked up by, newest first: the last ones of each kind are found without reading the others.
+Index(
+    "stages_by_kind",
+    *(stages.c.backbone, stages.c.image_size, stages.c.trainable, stages.c.precision, stages.c.batch_size),
+    *(stages.c.device, stages.c.threads, stages.c.saved_at.desc(), stages.c.id.desc()),
+)
+Index("stages_by_pruned", stages.c.pruned, stages.c.fingerprint)

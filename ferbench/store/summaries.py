@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 
 from ferbench.records import Board, RunSummary, Score
 from ferbench.store import codec
-from ferbench.store.schema import boards, runs
+from ferbench.store.schema import boards, runs, stages
 
 #: What `_summary` takes apart by position; by name it would take twice as long.
 _COLUMNS = (
@@ -20,8 +20,12 @@ _COLUMNS = (
     *(runs.c.auxiliaries, runs.c.weights, runs.c.image_size, runs.c.device, runs.c.seed, runs.c.images_seen),
     *(runs.c.train_seconds, runs.c.accuracy, runs.c.accuracy_low, runs.c.accuracy_high, runs.c.uar, runs.c.uar_low),
     *(runs.c.uar_high, runs.c.macro_f1, runs.c.macro_f1_low, runs.c.macro_f1_high, runs.c.notes, runs.c.error),
-    *(runs.c.recipe, runs.c.train_fraction),
+    *(runs.c.recipe, runs.c.train_fraction, runs.c.final_stage, runs.c.spent_seconds, runs.c.peak_memory_bytes),
+    runs.c.parameters,
 )
+
+#: What a row says whose weights are gone: it stands as it is, but cannot predict or be verified to the last.
+PRUNED = "checkpoint pruned"
 
 
 def all_boards(connection: Connection) -> dict[str, Board]:
@@ -36,7 +40,8 @@ def all_summaries(connection: Connection) -> list[RunSummary]:
     known = all_boards(connection)
     rows: Sequence[Any] = connection.execute(select(*_COLUMNS).order_by(runs.c.id)).all()
     correct = _correctness(rows, known)
-    return [_summary(row, known, correct.get(index)) for index, row in enumerate(rows)]
+    pruned = frozenset(connection.scalars(select(stages.c.fingerprint).where(stages.c.pruned)))
+    return [_summary(row, known, correct.get(index), pruned) for index, row in enumerate(rows)]
 
 
 def _correctness(rows: Sequence[Any], known: Mapping[str, Board]) -> dict[int, NDArray[np.bool_]]:
@@ -52,9 +57,12 @@ def _correctness(rows: Sequence[Any], known: Mapping[str, Board]) -> dict[int, N
     return found
 
 
-def _summary(row: Sequence[Any], known: Mapping[str, Board], correct: NDArray[np.bool_] | None) -> RunSummary:
+def _summary(
+    row: Sequence[Any], known: Mapping[str, Board], correct: NDArray[np.bool_] | None, pruned: Collection[str]
+) -> RunSummary:
     fingerprint, _, entry, status, backbone, strategy, target, auxiliaries, weights, *others = row
-    image_size, device, seed, images_seen, train_seconds, *scores, notes, error, recipe, fraction = others
+    image_size, device, seed, images_seen, train_seconds, *others = others
+    *scores, notes, error, recipe, fraction, final, spent, peak, parameters = others
     board = known.get(fingerprint)
     accuracy, accuracy_low, accuracy_high, uar, uar_low, uar_high, macro_f1, macro_f1_low, macro_f1_high = scores
     n = 0 if board is None else board.n
@@ -75,9 +83,12 @@ def _summary(row: Sequence[Any], known: Mapping[str, Board], correct: NDArray[np
         None if accuracy is None else Score("accuracy", accuracy, n, accuracy_low, accuracy_high),
         None if uar is None else Score("uar", uar, n, uar_low, uar_high),
         None if macro_f1 is None else Score("macro_f1", macro_f1, n, macro_f1_low, macro_f1_high),
-        codec.strings_from_json(notes),
+        codec.strings_from_json(notes) + ((PRUNED,) if final in pruned and status == "finished" else ()),
         error,
         codec.values_from_json(recipe),
         fraction,
         correct,
+        spent,
+        peak,
+        parameters,
     )

@@ -1,0 +1,238 @@
+"""Training a stage's module: by steps through the whole of it, by steps on features, or by a support vector machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from ferbench.components import Backbone
+from ferbench.data.batches import DeviceImages, Normalisation, TrainingBatches, evaluation_batches
+from ferbench.data.order import BatchOrder
+from ferbench.data.roles import LabelledImages
+from ferbench.errors import DatasetError
+from ferbench.features import FeatureBatches, FeatureInput, Features, feature_probabilities, svm_inputs
+from ferbench.fingerprints import derived_seed
+from ferbench.frozen_prefix import FrozenPrefix, frozen_prefix
+from ferbench.prediction import probabilities
+from ferbench.records import EpochResult, Predictions
+from ferbench.stages import Stage
+from ferbench.svm_head import fit_svm_head, put_svm_head
+from ferbench.training import Batches, Keeping, Progress, Trained, train
+from ferbench.workbench import Workbench
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+#: Images that a cut is tried on.
+_TRIED_ON = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A trained module, with what it cost.
+
+    counts : int64 [C], training samples of each class
+    resumed_at : images that an earlier command had seen
+    feature_seconds : of the features, as they were first computed
+    feature_images : images that this was spent on, each view counted
+    spent_on_features : seconds of it that were spent now
+    """
+
+    trained: Trained
+    counts: NDArray[np.int64]
+    micro_batch: int
+    resumed_at: int = 0
+    feature_seconds: float = 0.0
+    feature_images: int = 0
+    spent_on_features: float = 0.0
+
+
+class Fitting:
+    """One stage's module on the device, and the data that it is shown.
+
+    Parameters
+    ----------
+    module : what the stage starts from, on the device
+    """
+
+    def __init__(self, module: nn.Module, backbone: Backbone, stage: Stage, label_set: str, bench: Workbench) -> None:
+        self.module = module
+        self._backbone = backbone
+        self._stage = stage
+        self._label_set = label_set
+        self._bench = bench
+        self._normalisation = Normalisation(backbone.mean, backbone.std)
+        self._prefix: FrozenPrefix | None = None
+
+    def by_steps(self, on_progress: Callable[[Progress], None], on_epoch: Callable[[EpochResult], None]) -> Fitted:
+        """Train the module by gradient steps; a stage that was kept in the middle goes on from there."""
+        stage, recipe, bench = self._stage, self._stage.recipe, self._bench
+        samples = self._samples()
+        labels = [torch.from_numpy(labels_of(part)).to(bench.device) for part in samples]
+        counts = np.bincount(np.concatenate([own.cpu().numpy() for own in labels]), minlength=len(stage.classes))
+        order = BatchOrder([part.count for part in samples], recipe.mixing, recipe.batch_size, stage.seed, stage.index)
+        features: Sequence[Features] = ()
+        if stage.feature_images:
+            self._prefix = self._cut(samples[0])
+        batches: Batches
+        if self._prefix is None:
+            batches = TrainingBatches(
+                parts=[
+                    (bench.placed(part, recipe.image_size, recipe.grey), own)
+                    for part, own in zip(samples, labels, strict=True)
+                ],
+                normalisation=self._normalisation,
+                image_size=recipe.image_size,
+                augment=recipe.augment,
+                order=order,
+                seed=stage.seed,
+                stage_index=stage.index,
+                device=bench.device,
+            )
+            learner, classifier, trainable = self.module, self._backbone.classifier, recipe.trainable
+        else:
+            features = [self._features(part, self._prefix, recipe.views or 1) for part in samples]
+            batches = FeatureBatches(
+                list(zip(features, labels, strict=True)), order, recipe.augment, stage.seed, stage.index, bench.device
+            )
+            learner, classifier, trainable = self._prefix.rest, self._prefix.classifier, "all"
+        kept = bench.partials.load(stage.fingerprint)
+        micro_batch = bench.micro_batch(stage)
+        if kept is not None:
+            # What is gone on with decides: the rest of a stage is computed as its beginning was.
+            micro_batch = min(micro_batch, kept.micro_batch)
+            kept = kept if kept.micro_batch == micro_batch else None
+        trained = train(
+            learner,
+            batches,
+            recipe,
+            classifier=classifier,
+            epoch_images=sum(part.count for part in samples),
+            class_counts=torch.from_numpy(counts).float(),
+            seed=stage.seed,
+            stage_index=stage.index,
+            device=bench.device,
+            select_accuracy=self._select_accuracy() if recipe.checkpoint == "best-on-select" else None,
+            on_progress=on_progress,
+            on_epoch=on_epoch,
+            trainable=trainable,
+            micro_batch=micro_batch,
+            start=None if kept is None else kept.partial,
+            keeping=Keeping(
+                lambda partial: bench.partials.save(stage.fingerprint, partial, micro_batch),
+                bench.keep_every_seconds,
+                bench.stop,
+            ),
+            may_compile=not bench.deterministic,
+        )
+        return Fitted(
+            trained,
+            counts,
+            micro_batch,
+            resumed_at=0 if kept is None else kept.partial.step * recipe.batch_size,
+            feature_seconds=sum(part.seconds for part in features),
+            feature_images=sum(part.images for part in features),
+            spent_on_features=sum(part.spent_seconds for part in features),
+        )
+
+    def by_svm(self) -> Fitted:
+        """Replace the head by a support vector machine on the features of the frozen rest."""
+        stage = self._stage
+        samples = self._samples()
+        labels = np.concatenate([labels_of(part) for part in samples])
+        found = [
+            svm_inputs(
+                self._bench.features, self.module, self._backbone.classifier, self._about(part), self._images(part)
+            )
+            for part in samples
+        ]
+        groups: list[str] = []
+        for number, part in enumerate(samples):
+            # A film of one dataset is not that of another; a sample without a film is alone.
+            groups.extend(f"{number}/{each}" for each in part.groups or (f"sample {row}" for row in range(part.count)))
+        began = time.perf_counter()
+        head = fit_svm_head(
+            np.concatenate([values for values, _ in found]),
+            labels,
+            tuple(groups) if any(part.groups for part in samples) else None,
+            len(stage.classes),
+            balanced=stage.recipe.imbalance == "weighted",
+            seed=derived_seed(stage.seed, stage.index, "svm"),
+        )
+        seconds = time.perf_counter() - began
+        put_svm_head(self.module, self._backbone.classifier, head)
+        return Fitted(
+            Trained(len(labels), seconds, (), notes=head.notes),
+            np.bincount(labels, minlength=len(stage.classes)),
+            stage.recipe.batch_size,
+            feature_seconds=sum(features.seconds for _, features in found),
+            feature_images=sum(features.images for _, features in found),
+            spent_on_features=sum(features.spent_seconds for _, features in found),
+        )
+
+    def predicted(self, samples: LabelledImages) -> Predictions:
+        """What the module says of every sample; through the features of its frozen part where there are any."""
+        recipe, device = self._stage.recipe, self._bench.device
+        rows: Tensor
+        if self._prefix is not None:
+            features = self._features(samples, self._prefix, 1)
+            rows = feature_probabilities(self._prefix.rest, features, device, recipe.precision)
+        else:
+            images = self._images(samples)()
+            rows = probabilities(self.module, images, self._normalisation, recipe.image_size, device, recipe.precision)
+        return Predictions(samples.dataset, samples.splits, samples.ids, samples.labels, rows.numpy(), samples.groups)
+
+    def _samples(self) -> list[LabelledImages]:
+        return [self._bench.roles.train(part.dataset, self._label_set, part.fraction) for part in self._stage.parts]
+
+    def _images(self, samples: LabelledImages) -> Callable[[], DeviceImages]:
+        recipe = self._stage.recipe
+        return lambda: self._bench.placed(samples, recipe.image_size, recipe.grey)
+
+    def _about(self, samples: LabelledImages) -> FeatureInput:
+        recipe, backbone = self._stage.recipe, self._backbone
+        return FeatureInput(
+            backbone=f"{backbone.name} {backbone.version} {backbone.library}",
+            content=samples.content,
+            normalisation=self._normalisation,
+            image_size=recipe.image_size,
+            grey=recipe.grey,
+            precision=recipe.precision,
+            device=self._bench.device,
+        )
+
+    def _features(self, samples: LabelledImages, prefix: FrozenPrefix, views: int) -> Features:
+        return self._bench.features.of(prefix, self._about(samples), self._images(samples), views)
+
+    def _cut(self, samples: LabelledImages) -> FrozenPrefix | None:
+        recipe, device = self._stage.recipe, self._bench.device
+        images = self._images(samples)()
+        batch = next(iter(evaluation_batches(images, self._normalisation, recipe.image_size, device, _TRIED_ON)))
+        return frozen_prefix(self.module, self._backbone.classifier, recipe.trainable, batch)
+
+    def _select_accuracy(self) -> Callable[[nn.Module], float]:
+        """Accuracy over the select samples of all datasets that the stage trains on."""
+        parts = [self._bench.roles.select(part.dataset, self._label_set) for part in self._stage.parts]
+
+        def accuracy(module: nn.Module) -> float:
+            hits = 0
+            for part in parts:
+                found = self.predicted(part)
+                hits += int((found.probabilities.argmax(axis=1) == labels_of(part)).sum())
+            return hits / sum(part.count for part in parts)
+
+        return accuracy
+
+
+def labels_of(samples: LabelledImages) -> NDArray[np.int64]:
+    """Labels int64 [n]; raises DatasetError where they are withheld."""
+    if samples.labels is None:
+        raise DatasetError(f"dataset {samples.dataset!r}: the labels of {samples.splits} are withheld")
+    return samples.labels

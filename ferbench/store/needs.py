@@ -1,0 +1,41 @@
+"""Which checkpoints the rows of a store stand on, and which of them unfinished work may go on from."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+
+from sqlalchemy import Connection, select
+
+from ferbench.pruning import Needs
+from ferbench.store.schema import runs, stages
+
+
+def all_needs(connection: Connection) -> Needs:
+    """What every run and every stage says.
+
+    A stage of no finished run was trained for cells that are still to come; those of a failed run are what it goes on
+    from when it is run again.
+    """
+    known = frozenset(connection.scalars(select(stages.c.fingerprint)))
+    finals: dict[str, dict[str, None]] = defaultdict(dict)
+    ended: set[str] = set()
+    failed: set[str] = set()
+    query = select(runs.c.entry, runs.c.status, runs.c.final_stage, runs.c.record).order_by(runs.c.id)
+    for entry, status, final, record in connection.execute(query):
+        try:
+            chain = json.loads(record)["stages"]
+        except (ValueError, KeyError, TypeError):
+            # Whoever reads this record says that it is broken; its row still stands on its last stage.
+            chain = []
+        if status == "finished":
+            ended.update(chain)
+            if final is not None:
+                finals[final][entry[:10]] = None
+        else:
+            failed.update(chain)
+    return Needs(
+        finals={final: tuple(rows) for final, rows in finals.items()},
+        known=known,
+        unfinished=(known - ended) | (known & failed),
+    )
