@@ -2,13 +2,56 @@
 
 from __future__ import annotations
 
+import platform
 import statistics
+import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+import torch
+from device_figures import Table, snapshot, snapshot_name
+from peers.race import Pairs, Peer, race
+from peers.work import Run, Work
 
-_RATIOS: list[tuple[str, str, float, float, float]] = []
+from ferbench.environment import processor_name, usable_cores
+from ferbench.memory import hold_freed_memory
+
+WIDTH = 100
+GPU = "cuda:0"
+_WORDS = 57
+
+
+@dataclass(frozen=True)
+class _Row:
+    group: str
+    what: str
+    ratios: tuple[float, ...]
+    ours: str
+    peer: str
+
+
+_ROWS: list[_Row] = []
+_LINES: list[str] = []
+_TABLES: list[Table] = []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--snapshot", metavar="FOLDER", help="write what test_gpu.py measured as a file into this folder")
+
+
+@pytest.fixture
+def tables() -> list[Table]:
+    """What is put here ends in the summary and, with `--snapshot results`, in a file."""
+    return _TABLES
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_allocator() -> None:
+    """Peers get what ferbench's command does at its start: memory that is freed stays with the process."""
+    hold_freed_memory()
 
 
 @pytest.fixture
@@ -29,15 +72,93 @@ def against(benchmark, request: pytest.FixtureRequest) -> Callable[..., float]: 
         ratios = [other / own for other, own in zip(peer_seconds, own_seconds, strict=True)]
         ratio = statistics.median(ratios)
         benchmark.extra_info.update(ratio=ratio, peer_median_seconds=statistics.median(peer_seconds))
-        _RATIOS.append((request.node.name, what, ratio, min(ratios), max(ratios)))
+        own_median, peer_median = statistics.median(own_seconds), statistics.median(peer_seconds)
+        name = what or request.node.name
+        _ROWS.append(_Row("", name, tuple(ratios), f"{own_median:.3g} s", f"{peer_median:.3g} s"))
         return ratio
 
     return measure
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not _RATIOS:
-        return
-    terminalreporter.section("speed against peers: median of paired ratios (min to max), above 1 is faster")
-    for name, what, ratio, low, high in _RATIOS:
-        terminalreporter.write_line(f"{name:44} {ratio:6.2f}  ({low:.2f} to {high:.2f})  {what}")
+@pytest.fixture
+def raced(benchmark) -> Callable[..., list[Pairs]]:  # type: ignore[no-untyped-def]
+    """`raced(work, ours, peers, rounds)` lets loops take turns, see `peers.race`; each peer is a row of the summary."""
+
+    def measure(work: Work, ours: Run, peers: Sequence[Peer], rounds: int) -> list[Pairs]:
+        found: list[Pairs] = benchmark.pedantic(race, args=(work, ours, peers, rounds), rounds=1, iterations=1)
+        images = work.steps * work.batch_size
+        for pairs in found:
+            own_rate = images / statistics.median(pairs.own_seconds)
+            peer_rate = images / statistics.median(pairs.peer_seconds)
+            benchmark.extra_info[pairs.peer] = {
+                "setting": pairs.setting,
+                "ratio": pairs.ratio,
+                "ratios": pairs.ratios,
+                "ours_images_per_second": own_rate,
+                "peer_images_per_second": peer_rate,
+            }
+            what = f"{pairs.peer} ({pairs.setting})" if pairs.setting else pairs.peer
+            _ROWS.append(_Row(work.name, what, pairs.ratios, f"{own_rate:.4g}/s", f"{peer_rate:.4g}/s"))
+        benchmark.extra_info["environment"] = environment_line(work.device)
+        return found
+
+    return measure
+
+
+class _Notes:
+    """Figures that a test measured itself."""
+
+    def __call__(self, group: str, what: str, own_seconds: float, peer_seconds: float) -> None:
+        """One pair, as a row of the summary."""
+        _ROWS.append(_Row(group, what, (peer_seconds / own_seconds,), f"{own_seconds:.4g} s", f"{peer_seconds:.4g} s"))
+
+    def line(self, text: str) -> None:
+        """A figure that is no ratio to a peer, as a line below the summary."""
+        _LINES.append(text)
+
+
+@pytest.fixture
+def noted() -> _Notes:
+    """`noted(group, what, own_seconds, peer_seconds)` and `noted.line(text)` tell what was measured once."""
+    return _Notes()
+
+
+def environment_line(device: str = "cpu") -> str:
+    """What the ratios were measured on."""
+    where = torch.cuda.get_device_name(torch.device(device)) if device.startswith("cuda") else processor_name()
+    return (
+        f"{where}; {usable_cores()} cores, torch {torch.__version__} with {torch.get_num_threads()} threads, "
+        f"Python {platform.python_version()}"
+    )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if _TABLES:
+        text = snapshot(environment_line(GPU), "pytest benchmarks/test_gpu.py --snapshot results", _TABLES)
+        terminalreporter.section("speed of the device")
+        terminalreporter.write_line(text)
+        if config.option.snapshot:
+            (Path(config.option.snapshot) / snapshot_name(GPU)).write_text(text)
+    if _ROWS or _LINES:
+        _write_ratios(terminalreporter.write_line, terminalreporter.section)
+
+
+def _write_ratios(write: Callable[[str], None], section: Callable[[str], None]) -> None:
+    section("speed against peers: medians of paired ratios, above 1: ferbench is faster")
+    for line in textwrap.wrap(environment_line(), WIDTH):
+        write(line)
+    write(f"{'':{_WORDS}} {'ratio':>5} (min to max)   {'ours':>8} {'peer':>8}")
+    group = ""
+    for row in _ROWS:
+        if row.group != group:
+            group = row.group
+            write(group)
+        indent = "  " if row.group else ""
+        lines = textwrap.wrap(row.what, _WORDS, initial_indent=indent, subsequent_indent=indent + "  ")
+        spread = f"({min(row.ratios):.2f} to {max(row.ratios):.2f})"
+        lines[-1] = f"{lines[-1]:{_WORDS}} {statistics.median(row.ratios):5.2f} {spread:14} {row.ours:>8} {row.peer:>8}"
+        for line in lines:
+            write(line)
+    for text in _LINES:
+        for line in textwrap.wrap(text, WIDTH, subsequent_indent="  "):
+            write(line)

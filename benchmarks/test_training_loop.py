@@ -1,95 +1,74 @@
-"""The training loop against a loop written by hand for the same backbone, batch, precision and augmentation."""
+"""The training loop against a bare loop, a DataLoader of PIL images, transformers.Trainer and Lightning.
+
+All train the same backbone on the same number of images in batches of 32, fp32, with the same optimizer (SGD with
+Nesterov's momentum, fused), the same augmentation (`peers.work`), the same threads, and an allocator that keeps what is
+freed. A peer gets the settings that suit it: of those named in its row the fastest in a trial takes part.
+
+In the time: all that a loop does for a step. Out of it: building a Trainer, starting workers, the first batch and the
+first step, and what comes after the last (`peers.stopwatch`).
+"""
 
 from __future__ import annotations
 
-import dataclasses
+import importlib.util
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 import torch
-from torch import nn
-from torch.nn import functional
+from peers.ferbench_loop import ferbench_loop
+from peers.lightning_fit import lightning_loop
+from peers.race import Pairs, Peer
+from peers.torch_loops import bare_loop, dataloader_loop
+from peers.transformers_trainer import trainer_loop
+from peers.work import Run, Work
 
-from ferbench.catalog import Catalog
-from ferbench.data.augmentation import AUGMENTATIONS, draw
-from ferbench.data.batches import Normalisation, TrainingBatches, place
-from ferbench.data.order import BatchOrder
-from ferbench.recipes import Recipe
-from ferbench.training import train
+Raced = Callable[..., list[Pairs]]
 
-STEPS = 8
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+#: What no loop may fall below, whatever the noise; the goals are 0.98 of the bare loop and 1.00 of the best peer.
+FAR_BELOW = 0.8
 
-
-def _ours(
-    module: nn.Module, recipe: Recipe, classifier: str, images: np.ndarray, labels: torch.Tensor
-) -> Callable[[], object]:
-    parts = [(place(images, recipe.image_size, "cpu"), labels)]
-
-    def run() -> object:
-        order = BatchOrder([len(images)], "raw", recipe.batch_size, 0, 0)
-        batches = TrainingBatches(
-            parts, Normalisation(MEAN, STD), recipe.image_size, recipe.augment, order, 0, 0, "cpu"
-        )
-        return train(
-            module,
-            batches,
-            recipe,
-            classifier=classifier,
-            epoch_images=len(images),
-            class_counts=torch.ones(7),
-            seed=0,
-            stage_index=0,
-            device="cpu",
-        )
-
-    return run
+FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
-def _bare(module: nn.Module, recipe: Recipe, images: np.ndarray, labels: torch.Tensor) -> Callable[[], object]:
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-    mean, std = torch.tensor(MEAN).view(1, 3, 1, 1), torch.tensor(STD).view(1, 3, 1, 1)
-    size = recipe.image_size
-
-    def run() -> None:
-        module.train()
-        optimizer = torch.optim.SGD(
-            module.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True, fused=True
-        )
-        order = torch.randperm(len(pixels))
-        for step in range(STEPS):
-            chosen = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
-            values = draw(AUGMENTATIONS[recipe.augment], len(chosen), 0, 0, step)
-            grid = functional.affine_grid(values.affine, [len(chosen), 1, size, size], align_corners=False)
-            batch = functional.grid_sample(pixels[chosen].float(), grid, padding_mode="border", align_corners=False)
-            batch = ((batch / 255).expand(-1, 3, -1, -1) - mean) / std
-            loss = functional.cross_entropy(
-                module(batch.contiguous(memory_format=torch.channels_last)),
-                labels[chosen],
-                label_smoothing=recipe.label_smoothing,
-            )
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-
-    return run
+def bare(work: Work) -> Peer:
+    return Peer("bare loop on tensors", {"": bare_loop(work)})
 
 
-@pytest.mark.parametrize(("name", "image_size"), [("alexnet", 64), ("tv/mobilenet_v2", 64), ("vgg11", 48)])
-def test_loop_against_bare_loop(against, name: str, image_size: int) -> None:  # type: ignore[no-untyped-def]
-    backbone = Catalog.load().backbone(name)
-    recipe = dataclasses.replace(
-        Recipe(), image_size=image_size, batch_size=32, images_seen=32 * STEPS, lr=1e-4, precision="fp32"
-    )
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (32 * STEPS, 48, 48, 1), dtype=np.uint8)
-    labels = torch.from_numpy(random.integers(0, 7, len(images)))
-    torch.manual_seed(0)
-    module = backbone.build(7, image_size).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    ratio = against(
-        _ours(module, recipe, backbone.classifier, images, labels),
-        _bare(module, recipe, images, labels),
-        what=f"training images/s, {name} at {image_size}, batch 32, fp32, against a bare loop",
-    )
-    assert ratio > 0
+def peers_of(work: Work) -> list[Peer]:
+    """Those that are installed, each on tensors and on PIL images, with all the settings that may suit it."""
+    workers = (0, 2) if work.device == "cpu" else (0,)
+    found = [
+        bare(work),
+        Peer(
+            "DataLoader of PIL images",
+            {f"2 workers, {word}": dataloader_loop(work, 2, form) for word, form in FORMATS.items()},
+        ),
+    ]
+    for name, loop, needs in (("Trainer", trainer_loop, "accelerate"), ("Lightning", lightning_loop, "lightning")):
+        if importlib.util.find_spec(needs) is None:
+            continue
+        tensors: dict[str, Run] = {f"{count} workers": loop(work, pil=False, workers=count) for count in workers}
+        pil: dict[str, Run] = {
+            f"{count} workers, {word}": loop(work, pil=True, workers=count, memory_format=form)
+            for count in (0, 2)
+            for word, form in FORMATS.items()
+        }
+        found += [Peer(f"{name} on tensors", tensors), Peer(f"{name} on PIL images", pil)]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("backbone", "image_size", "steps"),
+    [("alexnet", 64, 8), ("vgg11", 48, 6), ("tv/mobilenet_v2", 64, 12), ("tv/resnet18", 48, 12)],
+)
+def test_loop_against_a_bare_loop(raced: Raced, backbone: str, image_size: int, steps: int) -> None:
+    work = Work(backbone, image_size, steps)
+    (pairs,) = raced(work, ferbench_loop(work), [bare(work)], rounds=7)
+    assert pairs.ratio > FAR_BELOW
+
+
+@pytest.mark.parametrize(("backbone", "image_size", "steps"), [("alexnet", 112, 8), ("tv/mobilenet_v3_small", 64, 24)])
+def test_loop_against_all_peers(raced: Raced, backbone: str, image_size: int, steps: int) -> None:
+    work = Work(backbone, image_size, steps)
+    found = raced(work, ferbench_loop(work), peers_of(work), rounds=5)
+    assert min(pairs.ratio for pairs in found) > FAR_BELOW

@@ -1,0 +1,1 @@
+"""What a user writes without ferbench: whole matrices, not loops (those are in peers/)."""

@@ -1,0 +1,104 @@
+"""VGG16 and AlexNet at 224 in bf16 on a GPU that they own alone.
+
+`pytest benchmarks/test_gpu.py --snapshot results` writes what was measured as results/speed-<device>-<torch>.md.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from device_figures import Table, data_path, loops_table, speed_table, time_to_accuracy
+from peers.ferbench_loop import ferbench_loop
+from peers.lightning_fit import lightning_loop
+from peers.race import Peer, race
+from peers.torch_loops import bare_loop, dataloader_loop
+from peers.transformers_trainer import trainer_loop
+from peers.work import Work
+
+from ferbench.accelerator import prepare_device
+from ferbench.catalog import Catalog
+from ferbench.environment import automatic_precision
+from ferbench.speed import Measuring
+
+DEVICE = "cuda:0"
+BACKBONES = ("vgg16", "alexnet")
+SIZE = 224
+BATCH = 128
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _prepared() -> None:
+    prepare_device(DEVICE)
+
+
+def _works(steps: int) -> list[Work]:
+    precision = automatic_precision(DEVICE)
+    return [Work(name, SIZE, steps, BATCH, DEVICE, precision) for name in BACKBONES]
+
+
+def test_speed_and_utilisation(tables: list[Table]) -> None:
+    catalog = Catalog.load()
+    measuring = Measuring(batch_size=BATCH, repeats=5, repeat_seconds=2.0)
+    table, measured = speed_table([catalog.backbone(name) for name in BACKBONES], SIZE, DEVICE, measuring)
+    tables.append(table)
+    # The goal is 0.5 for VGG16; far below that the step is not the device's.
+    assert max(each.training_mfu for each in measured if each.backbone == "vgg16") > 0.3
+
+
+def test_the_data_path_is_never_the_bottleneck(tables: list[Table]) -> None:
+    found = [(work, data_path(work, rounds=7)) for work in _works(steps=100)]
+    tables.append(loops_table("Steps with the data path, against steps with one batch that is ready", found))
+    for _, pairs in found:
+        assert pairs.ratio > 0.95
+
+
+def test_loop_against_all_peers(tables: list[Table]) -> None:
+    found = []
+    for work in _works(steps=40):
+        peers = [
+            Peer("bare loop on tensors", {"": bare_loop(work)}),
+            Peer(
+                "DataLoader of PIL images",
+                {f"{count} workers": dataloader_loop(work, count) for count in (4, 8)},
+            ),
+        ]
+        for name, loop, needs in (("Trainer", trainer_loop, "accelerate"), ("Lightning", lightning_loop, "lightning")):
+            if importlib.util.find_spec(needs) is not None:
+                peers += [
+                    Peer(f"{name} on tensors", {"": loop(work, pil=False)}),
+                    Peer(
+                        f"{name} on PIL images",
+                        {f"{count} workers": loop(work, pil=True, workers=count) for count in (4, 8)},
+                    ),
+                ]
+        found += [(work, pairs) for pairs in race(work, ferbench_loop(work), peers, rounds=5)]
+    note = "Nothing is compiled, here or there: so few steps would not pay for it."
+    tables.append(
+        loops_table(f"Loops in {automatic_precision(DEVICE)}, batches of {BATCH}, from one process", found, note)
+    )
+    for _, pairs in found:
+        assert pairs.ratio > 0.8
+
+
+def test_time_to_accuracy(tables: list[Table], tmp_path: Path) -> None:
+    learned = time_to_accuracy(
+        Catalog.load(),
+        tmp_path,
+        DEVICE,
+        backbone="vgg16",
+        target="faces3d-film",
+        auxiliary="faces3d-source",
+        recipe={"images_seen": 100_000, "image_size": SIZE, "batch_size": BATCH},
+        level=0.4,
+    )
+    title = f"Time to accuracy: vgg16 at {SIZE}, single-stage on the embedded pair, on the select samples"
+    tables.append(Table(title, (), (), learned.sentence()))
+    assert learned.best > 1 / 7

@@ -1,0 +1,188 @@
+"""A whole matrix with ferbench and by hand with transformers.Trainer: the same cells, the same images seen a cell.
+
+Both are whole commands, imports included, on the same machine with the same threads; neither renders nor decodes
+pictures while the clock runs. by_hand/trainer_matrix.py says what the peer does well and what it leaves undone.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from by_hand import trainer_matrix
+from by_hand.handed_over import write_arrays, write_plan
+from rendered import AUXILIARY, TARGET, cache_with_faces
+from tiny import Recorder
+
+from ferbench.catalog import Catalog
+from ferbench.data.roles import RoleReader
+from ferbench.engine import Engine
+from ferbench.matrix import Matrix, RecipeAxis
+from ferbench.plan import Plan
+from ferbench.records import Run, Training
+from ferbench.settings import Settings
+from ferbench.store import open_store
+
+STRATEGIES = (
+    *("target-only", "source-only", "cascade", "cascade+linear-probe", "cascade+lp-ft", "linear-probe", "lp-ft"),
+)
+RECIPE = (("images_seen", 1024), ("image_size", 112), ("precision", "fp32"))
+MATRIX = Matrix(
+    backbones=("alexnet", "tv/mobilenet_v3_small"),
+    strategies=STRATEGIES,
+    targets=(TARGET,),
+    auxiliaries=((AUXILIARY,),),
+    seeds=(0, 1, 2),
+    weights=("random",),
+    axes=tuple(RecipeAxis(key, (value,)) for key, value in RECIPE),
+)
+
+#: What glibc reads at a process's start; ferbench sets the same for itself (`ferbench.memory.hold_freed_memory`).
+FREED_MEMORY_STAYS = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
+
+#: The peer as most would have it, and with all that can be done for it.
+VARIANTS: dict[str, dict[str, str]] = {"per-image": {}, "batched": FREED_MEMORY_STAYS}
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """What the peer did: its lines of results.csv and stages.csv."""
+
+    wall_seconds: float
+    cells: list[dict[str, str]]
+    stages: list[dict[str, str]]
+
+    @property
+    def images(self) -> int:
+        return sum(int(line["images_seen"]) for line in self.cells)
+
+    @property
+    def shared_seconds(self) -> float:
+        """What it would take if its author had trained each stage once: the wall less all repeated stages."""
+        first = {line["fingerprint"]: float(line["seconds"]) for line in reversed(self.stages)}
+        return self.wall_seconds - sum(float(line["seconds"]) for line in self.stages) + sum(first.values())
+
+
+@dataclass(frozen=True)
+class Ours:
+    """What ferbench did, from its store, and the same command once more over the finished matrix."""
+
+    wall_seconds: float
+    again_seconds: float
+    runs: list[Run]
+    trainings: list[Training]
+    images_trained: int
+
+    @property
+    def stage_seconds(self) -> float:
+        return sum(training.spent_seconds or training.train_seconds for training in self.trainings)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A folder with rendered faces in a cache of their own, and what the peer is given."""
+
+    folder: Path
+    plan: Plan
+
+    def ours(self) -> Ours:
+        store = self.folder / "board.sqlite"
+        words = [word for name in MATRIX.backbones for word in ("-b", name)]
+        words += [word for name in STRATEGIES for word in ("-s", name)]
+        words += [word for key, value in RECIPE for word in ("--set", f"{key}={value}")]
+        words += ["-t", TARGET, "-a", AUXILIARY, "--weights", "random", "--seed", ",".join(map(str, MATRIX.seeds))]
+        command = [sys.executable, "-m", "ferbench", "run", *words, "--store", str(store)]
+        variables = {"FERBENCH_CACHE": str(self.folder / "cache"), "FERBENCH_DEVICE": "cpu"}
+        first, again = (_seconds(command, variables) for _ in range(2))
+        with open_store(str(store)) as opened:
+            return Ours(first, again, opened.runs(), opened.trainings(), opened.images_trained())
+
+    def by_hand(self, variant: str) -> ByHand:
+        out = self.folder / variant
+        command = [sys.executable, str(Path(trainer_matrix.__file__)), "--plan", str(self.folder / "plan.json")]
+        command += ["--data", str(self.folder / "data"), "--out", str(out), "--images", variant]
+        wall = _seconds(command, {"HF_HUB_OFFLINE": "1", **VARIANTS[variant]})
+        lines = [list(csv.DictReader((out / name).open())) for name in ("results.csv", "stages.csv")]
+        return ByHand(wall, *lines)
+
+
+def _seconds(command: Sequence[str], variables: dict[str, str]) -> float:
+    start = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | variables, check=False)
+    seconds = time.perf_counter() - start
+    assert done.returncode == 0, done.stderr[-4000:]
+    return seconds
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    """Faces rendered, plan made, arrays written: all before any clock runs."""
+    folder = tmp_path_factory.mktemp("matrix")
+    cache = cache_with_faces(folder, tmp_path_factory)
+    settings = Settings(str(folder / "plan.sqlite"), folder / "none", cache, "cpu")
+    catalog = Catalog.load()
+    with open_store(settings.store) as store:
+        plan = Engine(catalog, store, settings, Recorder()).prepare(MATRIX, calibrate=False).plan
+    roles = RoleReader(catalog.dataset, settings.data_folder, settings.cache_folder)
+    write_plan(plan, folder / "plan.json")
+    write_arrays(plan, roles, folder / "data")
+    return Ground(folder, plan)
+
+
+@pytest.fixture(scope="module")
+def ours(ground: Ground) -> Ours:
+    return ground.ours()
+
+
+@pytest.fixture(scope="module")
+def images_seen(ground: Ground) -> dict[tuple[str, str, str], int]:
+    """Per cell, as planned."""
+    return {
+        (planned.cell.backbone, planned.cell.strategy, str(planned.cell.seed)): planned.images_seen
+        for planned in ground.plan.cells
+    }
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_matrix_against_trainer(
+    ground: Ground, ours: Ours, images_seen: dict[tuple[str, str, str], int], noted: Callable[..., None], variant: str
+) -> None:
+    peer = ground.by_hand(variant)
+    assert {(c["backbone"], c["strategy"], c["seed"]): int(c["images_seen"]) for c in peer.cells} == images_seen
+    assert {(r.cell.backbone, r.cell.strategy, str(r.cell.seed)): r.images_seen for r in ours.runs} == images_seen
+    assert {line["n"] for line in peer.cells} == {str(run.board.n) for run in ours.runs if run.board}
+    reached = statistics.mean(score.value for run in ours.runs for score in run.scores if score.metric == "accuracy")
+    peer_reached = statistics.mean(float(line["accuracy"]) for line in peer.cells)
+    group = f"matrix of {len(ours.runs)} cells at 112 pixels, whole commands, against Trainer"
+    noted(group, f"{variant}, {ours.images_trained:,} of {peer.images:,} images", ours.wall_seconds, peer.wall_seconds)
+    noted(group, f"{variant}, had its author shared the stages", ours.wall_seconds, peer.shared_seconds)
+    noted.line(
+        f"{group}, {variant}: {ours.wall_seconds / peer.wall_seconds:.2f} of its wall time; mean accuracy "
+        f"{100 * reached:.1f} % and {100 * peer_reached:.1f} %"
+    )
+
+
+def test_images_trained_are_those_of_the_unique_stages(ground: Ground, ours: Ours) -> None:
+    assert ours.images_trained == sum(stage.recipe.images_seen for stage in ground.plan.stages)
+    assert sorted(training.stage for training in ours.trainings) == sorted(s.fingerprint for s in ground.plan.stages)
+    alone = sum(cell.images_seen for cell in ground.plan.cells)
+    assert ours.images_trained < alone
+
+
+def test_wall_against_the_unique_stages(ours: Ours, noted: Callable[..., None]) -> None:
+    """Without: the wall less that of the same command over the finished matrix, which imports, plans and prints."""
+    with_all = ours.wall_seconds / ours.stage_seconds
+    without = (ours.wall_seconds - ours.again_seconds) / ours.stage_seconds
+    noted.line(
+        f"shared prefixes: wall over the sum of {len(ours.trainings)} stages' seconds {with_all:.3f}; {without:.3f} "
+        f"without imports, planning and printing (evaluation and checkpoints are in it)"
+    )
+    assert without >= 1
