@@ -465,20 +465,20 @@ class FeatureBatches:
     def _gathered(self, step: int) -> tuple[Tensor, Tensor]:
         """Features as they are stored, on the device unless all of them lie elsewhere, and labels on the CPU."""
         datasets, indices = self._order.batch(step)
-        views = self._views(len(datasets), step)
+        sets = 2 * datasets + self._views(len(datasets), step)
         found: Tensor | None = None
         labels = torch.empty(len(datasets), dtype=torch.int64)
-        for part, view in np.unique(np.stack([datasets, views]), axis=1).T.tolist():
-            places = torch.from_numpy(np.flatnonzero((datasets == part) & (views == view)))
+        for number in np.unique(sets).tolist():
+            places = torch.from_numpy(np.flatnonzero(sets == number))
             chosen = torch.from_numpy(indices)[places]
-            features, own = self._parts[part]
-            values = features.values[view]
-            rows = _on(values[sent(chosen, values.device)], self._place)
+            features, own = self._parts[number // 2]
+            values = features.values[number % 2]
+            rows = _on(values.index_select(0, sent(chosen, values.device)), self._place)
             if len(places) == len(datasets):
                 return rows, own[chosen]
             if found is None:
                 found = torch.empty((len(datasets), *rows.shape[1:]), device=self._place)
-            found[sent(places, self._place)] = rows
+            found.index_copy_(0, sent(places, self._place), rows)
             labels[places] = own[chosen]
         assert found is not None
         return found, labels

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 #: Raised when the meaning of a published number changes. Part of every row.
@@ -36,24 +37,35 @@ def canonical_json(value: object) -> str:
 
 def fingerprint(value: object) -> str:
     """SHA-256 of a value's canonical JSON, as 64 hex digits."""
-    return _sha256(canonical_json(value))
+    return fingerprint_of_json(canonical_json(value))
 
 
 def spelled(value: Mapping[str, object]) -> dict[str, str]:
-    """The canonical JSON of each of an object's values, to be put together by `fingerprint_of_spelled`.
+    """The canonical JSON of each of an object's values, to be put together by `joined_object`.
 
     Where many objects differ in a value or two, the others are spelled once.
     """
     return {key: canonical_json(each) for key, each in value.items()}
 
 
-def fingerprint_of_spelled(pieces: Mapping[str, str]) -> str:
-    """The fingerprint of an object, from the canonical JSON of each of its values."""
-    return _sha256("{" + ",".join([f"{canonical_json(key)}:{pieces[key]}" for key in sorted(pieces)]) + "}")
+def joined_object(pieces: Mapping[str, str]) -> str:
+    """The canonical JSON of an object from that of each of its values."""
+    return "{" + ",".join([f"{_spelled_key(key)}:{pieces[key]}" for key in sorted(pieces)]) + "}"
 
 
-def _sha256(text: str) -> str:
+def joined_array(pieces: Iterable[str]) -> str:
+    """The canonical JSON of an array from that of each of its values."""
+    return f"[{','.join(pieces)}]"
+
+
+def fingerprint_of_json(text: str) -> str:
+    """The fingerprint of a value from its canonical JSON."""
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@functools.lru_cache(maxsize=1024)
+def _spelled_key(key: str) -> str:
+    return canonical_json(key)
 
 
 def derived_seed(seed: int, stage_index: int, purpose: str, step: int = 0) -> int:

@@ -16,7 +16,7 @@ from ferbench.data.batches import DeviceImages, Normalisation, TrainingBatches, 
 from ferbench.data.order import BatchOrder
 from ferbench.data.roles import LabelledImages
 from ferbench.errors import DatasetError
-from ferbench.features import FeatureBatches, FeatureInput, Features, feature_probabilities, svm_inputs
+from ferbench.features import FeatureBatches, FeatureInput, Features, affordable, feature_probabilities, svm_inputs
 from ferbench.fingerprints import derived_seed
 from ferbench.frozen_prefix import FrozenPrefix, frozen_prefix
 from ferbench.prediction import probabilities
@@ -215,7 +215,8 @@ class Fitting:
         recipe, device = self._stage.recipe, self._bench.device
         images = self._images(samples)()
         batch = next(iter(evaluation_batches(images, self._normalisation, recipe.image_size, device, _TRIED_ON)))
-        return frozen_prefix(self.module, self._backbone.classifier, recipe.trainable, batch)
+        prefix = frozen_prefix(self.module, self._backbone.classifier, recipe.trainable, batch)
+        return prefix if prefix is not None and affordable(prefix, self._stage.feature_images) else None
 
     def _select_accuracy(self) -> Callable[[nn.Module], float]:
         """Accuracy over the select samples of all datasets that the stage trains on."""

@@ -10,7 +10,7 @@ from typing import Protocol
 from ferbench.components import Backbone, Dataset, Strategy
 from ferbench.defaults import default_recipe
 from ferbench.errors import RecipeError, UsageError
-from ferbench.recipes import RecipeValue, changed, check_key, typed
+from ferbench.recipes import Recipe, RecipeValue, changed, check_key, typed
 from ferbench.references import parse_reference
 from ferbench.stages import Cell, StageChange
 
@@ -116,9 +116,15 @@ def unrolled(matrix: Matrix, components: Components, budget: int | None = None) 
         itertools.product(*axes),
         matrix.train_fractions,
     )
+    # Read anew for each of ten thousand cells, defaults would take as long as all the rest.
+    defaults: dict[tuple[str, str], Recipe] = {}
     for backbone, weights, target, strategy, chain, values, fraction in coordinates:
+        if (backbone, target) not in defaults:
+            dataset = parse_reference(target, components.dataset).dataset
+            defaults[backbone, target] = default_recipe(components.backbone(backbone), dataset)
+        recipe = defaults[backbone, target]
         for cell in _cells(
-            components, backbone, weights, target, strategy, chain, values, matrix.seeds, budget, fraction
+            components, backbone, weights, target, strategy, chain, recipe, values, matrix.seeds, budget, fraction
         ):
             cells[cell] = None
     return tuple(cells)
@@ -140,6 +146,7 @@ def _cells(
     target: str,
     strategy: str,
     chain: tuple[str, ...],
+    recipe: Recipe,
     values: Iterable[tuple[RecipeAxis, RecipeValue]],
     seeds: Iterable[int],
     budget: int | None,
@@ -149,7 +156,6 @@ def _cells(
     dataset = parse_reference(target, components.dataset).dataset
     if any(parse_reference(name, components.dataset).dataset.name == dataset.name for name in chain):
         raise UsageError(f"{dataset.name!r} is the target and an auxiliary at once: an auxiliary is another dataset")
-    recipe = default_recipe(network, dataset)
     general = [("images_seen", budget)] if budget is not None else []
     by_stage: dict[tuple[int, str], RecipeValue] = {}
     for axis, value in values:

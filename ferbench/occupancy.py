@@ -57,21 +57,17 @@ def busy_seconds(cores: frozenset[int]) -> float | None:
 
     Time that a hypervisor gave to other machines counts as busy. See proc(5).
     """
+    total = 0
     try:
-        lines = _STAT.read_text("ascii").splitlines()
-        ticks = os.sysconf("SC_CLK_TCK")
+        for line in _STAT.read_text("ascii").splitlines():
+            name, *counts = line.split() or [""]
+            if name.startswith("cpu") and name[3:].isdecimal() and int(name[3:]) in cores:
+                user, nice, system, _, *others = map(int, counts)
+                # After iowait come irq, softirq and steal; guests are in user already.
+                total += user + nice + system + sum(others[1:4])
+        return total / os.sysconf("SC_CLK_TCK") if total else None
     except (OSError, ValueError):
         return None
-    total = 0
-    found = False
-    for line in lines:
-        name, *counts = line.split()
-        if name.startswith("cpu") and name[3:].isdecimal() and int(name[3:]) in cores and len(counts) >= 4:
-            user, nice, system, _, *others = map(int, counts)
-            # After iowait come irq, softirq and steal; guests are in user already.
-            total += user + nice + system + sum(others[1:4])
-            found = True
-    return total / ticks if found and total else None
 
 
 def _allowed_cores() -> frozenset[int]:

@@ -12,10 +12,11 @@ from ferbench.expressions import label_set
 from ferbench.fingerprints import (
     PREPROCESSING_VERSION,
     PROTOCOL_VERSION,
-    as_plain,
     canonical_json,
     fingerprint,
-    fingerprint_of_spelled,
+    fingerprint_of_json,
+    joined_array,
+    joined_object,
     spelled,
 )
 from ferbench.matrix import Components
@@ -24,6 +25,9 @@ from ferbench.records import Board
 from ferbench.stages import Cell, InitialWeights, Stage, StageSpec, TrainingPart
 
 _DEFAULT = Recipe()
+
+#: A recipe is flat: its fields' values are JSON's own.
+_RECIPE_FIELDS = tuple(field.name for field in dataclasses.fields(Recipe))
 
 #: Recipe fields that came after stages had been stored, with the values that those were trained with: left out there,
 #: so that what was trained once is found again.
@@ -106,22 +110,21 @@ class _Chain:
     """What cells have in common that differ in their seeds alone.
 
     stages : without seed, parent and fingerprint
-    spelled : what each of them computes, but for seed and parent, as canonical JSON by key
+    computed : what each of them computes, see `_computed`
     cell : one of them, without stages and key
     """
 
     stages: tuple[Stage, ...]
-    spelled: tuple[Mapping[str, str], ...]
+    computed: tuple[Mapping[str, str], ...]
     cell: CellPlan
 
     def with_seed(self, cell: Cell, stages: dict[str, Stage]) -> CellPlan:
         """One of the cells; its stages are added to those there are."""
         names: list[str] = []
         parent: str | None = None
-        for stage, spelled in zip(self.stages, self.spelled, strict=True):
-            name = fingerprint_of_spelled(
-                {**spelled, "seed": canonical_json(cell.seed), "parent": canonical_json(parent)}
-            )
+        for stage, computed in zip(self.stages, self.computed, strict=True):
+            own = {"seed": canonical_json(cell.seed), "parent": canonical_json(parent)}
+            name = fingerprint_of_json(joined_object({**computed, **own}))
             if name not in stages:
                 stages[name] = dataclasses.replace(stage, fingerprint=name, seed=cell.seed, parent=parent)
             names.append(name)
@@ -165,8 +168,8 @@ def _chain(cell: Cell, components: Components, inputs: PlanInputs) -> _Chain:
             f"head_fit={cell.recipe.head_fit} fits a head on frozen features, and no stage of {cell.strategy} trains "
             "the head alone: take a strategy that does, or --set trainable=head"
         )
-    computed = [_computed(stage, backbone) for stage in chain]
-    return _Chain(tuple(chain), tuple(map(spelled, computed)), _cell_plan(cell, chain, computed, inputs))
+    computed = tuple(_computed(stage, backbone) for stage in chain)
+    return _Chain(tuple(chain), computed, _cell_plan(cell, chain, computed, inputs))
 
 
 def _resolved(cell: Cell, index: int, spec: StageSpec, precision: str, count: int, classifier: str) -> Recipe:
@@ -178,7 +181,7 @@ def _resolved(cell: Cell, index: int, spec: StageSpec, precision: str, count: in
     recipe = changed(cell.recipe, [*spec.changes, *own])
     if recipe.trainable == classifier:
         recipe = dataclasses.replace(recipe, trainable="head")
-    if recipe.trainable != "head":
+    if recipe.trainable != "head" and recipe.head_fit != _DEFAULT.head_fit:
         recipe = dataclasses.replace(recipe, head_fit=_DEFAULT.head_fit)
     if recipe.head_fit == "svm":
         # Every training image is looked at once, as it is; of a recipe by steps little is left.
@@ -209,9 +212,9 @@ def _resolved(cell: Cell, index: int, spec: StageSpec, precision: str, count: in
     )
 
 
-def _computed(stage: Stage, backbone: Backbone) -> Mapping[str, object]:
-    """What a stage computes, but for seed and parent."""
-    return {
+def _computed(stage: Stage, backbone: Backbone) -> Mapping[str, str]:
+    """What a stage computes, but for seed and parent: canonical JSON by key."""
+    named = {
         "backbone": stage.backbone,
         "backbone_version": backbone.version,
         "library": backbone.library,
@@ -220,34 +223,34 @@ def _computed(stage: Stage, backbone: Backbone) -> Mapping[str, object]:
         "data": [[part.content, part.count] for part in stage.parts],
         "select": list(stage.select),
         "classes": list(stage.classes),
-        "recipe": _plain(stage.recipe),
         "preprocessing": PREPROCESSING_VERSION,
         "protocol": PROTOCOL_VERSION,
     }
+    return {**spelled(named), "recipe": _spelled_recipe(stage.recipe)}
 
 
 @functools.lru_cache(maxsize=4096)
-def _plain(recipe: Recipe) -> object:
-    # Ten thousand cells have few recipes, and taking one apart is what planning would spend its time on.
-    plain = as_plain(recipe)
-    return {key: value for key, value in plain.items() if key not in _LATER or value != _LATER[key]}
+def _spelled_recipe(recipe: Recipe) -> str:
+    # Ten thousand cells have few recipes, and spelling them is what planning would spend its time on.
+    values = {name: getattr(recipe, name) for name in _RECIPE_FIELDS}
+    return canonical_json({key: value for key, value in values.items() if key not in _LATER or value != _LATER[key]})
 
 
 def _cell_plan(
-    cell: Cell, chain: list[Stage], computed: list[Mapping[str, object]], inputs: PlanInputs
+    cell: Cell, chain: list[Stage], computed: Iterable[Mapping[str, str]], inputs: PlanInputs
 ) -> CellPlan:
     """Without stages and key, which hang on the seed."""
     board = inputs.board(cell.target, cell.recipe.label_set)
-    entry = fingerprint(
+    named = spelled(
         {
             "board": board.fingerprint,
             "strategy": cell.strategy,
             "target": cell.target,
             "auxiliaries": list(cell.auxiliaries),
             "device": inputs.device_kind,
-            "stages": computed,
         }
     )
+    entry = fingerprint_of_json(joined_object({**named, "stages": joined_array(map(joined_object, computed))}))
     return CellPlan(
         cell=cell,
         board=board,

@@ -46,7 +46,7 @@ def trained_modules(module: nn.Module, classifier: str, trainable: str) -> tuple
     if trainable == "all":
         return tuple(names)
     if trainable == "head":
-        trainable = classifier
+        return tuple(name for name in names if name == classifier or name.startswith(f"{classifier}."))
     if trainable not in names[1:]:
         close = difflib.get_close_matches(trainable, names[1:], n=3)
         advice = f"did you mean {' or '.join(close)}?" if close else f"there are, among others: {_top(names)}"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import device_figures
 import numpy as np
@@ -82,6 +84,7 @@ class _Seen:
 
 
 def _watched(loop: Callable[[Work], Run], work: Work) -> _Seen:
+    torch.manual_seed(1)
     seen = _Seen([], [])
     run = loop(work)
 
@@ -195,9 +198,9 @@ def test_a_race_takes_the_better_setting_and_pairs_turns(monkeypatch: pytest.Mon
         Peer("c", {"": named("c")}),
     ]
     found = races.race(_work(), named("ours"), peers, rounds=2)
-    assert turns[:5] == ["ours", "slow", "fast", "b", "c"]
+    assert turns[:9] == ["ours", "slow", "fast", "slow", "fast", "b", "b", "c", "c"]
     # Every turn of a peer is next to one of ours.
-    assert turns[5:] == ["fast", "ours", "b", "c", "ours", "c", "ours", "b", "fast", "ours"]
+    assert turns[9:] == ["fast", "ours", "b", "c", "ours", "c", "ours", "b", "ours", "fast"]
     assert [(pairs.peer, pairs.setting, pairs.ratio) for pairs in found] == [
         ("a", "fast", 1.5),
         ("b", "", 0.5),
@@ -206,6 +209,13 @@ def test_a_race_takes_the_better_setting_and_pairs_turns(monkeypatch: pytest.Mon
     assert found[0].ratios == (1.5, 1.5)
 
 
+@pytest.fixture
+def small_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matrices that are multiplied in no time; what they tell is wrong."""
+    monkeypatch.setattr("ferbench.flops._LARGEST", 256)
+
+
+@pytest.mark.usefixtures("small_product")
 def test_the_parts_of_a_step_add_up() -> None:
     work = Work("tiny", 48, 3, batch_size=4, plugin=tiny_backbone())
     began = time.perf_counter()
@@ -223,6 +233,7 @@ def test_the_parts_of_a_step_add_up() -> None:
     assert max(len(line) for line in text.splitlines()) <= profile_step.WIDTH
 
 
+@pytest.mark.usefixtures("small_product")
 def test_speed_and_data_path_come_out_of_a_cpu_too() -> None:
     measuring = Measuring(batch_size=4, repeats=2, repeat_seconds=0.01)
     table, (measured,) = device_figures.speed_table([tiny_backbone()], 16, "cpu", measuring)
@@ -272,11 +283,35 @@ def test_a_snapshot_is_markdown_and_named_after_device_and_torch(monkeypatch: py
     assert "A note." in text
 
 
-@pytest.mark.parametrize("name", ["test_gpu", "test_training_loop", "test_startup", "test_fer2013_csv"])
-def test_benchmark_files_import(name: str) -> None:
+def _benchmark_file(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"benchmark_{name}", ROOT / "benchmarks" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    assert [each for each in vars(module) if each.startswith("test_")]
+    return module
+
+
+def test_the_summary_is_narrow_and_a_snapshot_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    conftest = _benchmark_file("conftest")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Some GPU")
+    long = "a whole matrix with so many words that they need more than one line of the summary, as some do"
+    conftest._ROWS.append(conftest._Row("", long, (1.0, 1.5, 9.0), "12.3 s", "18.4 s"))
+    conftest._ROWS.append(conftest._Row("vgg16 at 224", "bare loop", (0.98,), "1234/s", "1259/s"))
+    conftest._TABLES.append(device_figures.Table("A table", ("a", "b"), (("1", "2"),)))
+    written: list[str] = []
+    reporter = SimpleNamespace(write_line=written.append, section=written.append)
+    config = SimpleNamespace(option=SimpleNamespace(snapshot=str(tmp_path)))
+    conftest.pytest_terminal_summary(reporter, config)
+    text = "\n".join(written)
+    assert "1.50 (1.00 to 9.00)" in text
+    assert max(len(line) for line in text.splitlines() if "Some GPU" not in line) <= conftest.WIDTH
+    (file,) = tmp_path.iterdir()
+    assert file.name == f"speed-some-gpu-torch-{torch.__version__}.md"
+    assert "| 1 | 2 |" in file.read_text()
+
+
+@pytest.mark.parametrize("name", ["test_gpu", "test_training_loop", "test_startup", "test_fer2013_csv"])
+def test_benchmark_files_import(name: str) -> None:
+    assert [each for each in vars(_benchmark_file(name)) if each.startswith("test_")]

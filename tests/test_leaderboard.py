@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ferbench.errors import StoreError
 from ferbench.leaderboard import as_json, failures_without_board, leaderboards, ranks
 from ferbench.metrics import wilson
-from ferbench.records import Board, RunSummary, Score
+from ferbench.records import Board, RunSummary, Score, SpeedMeasurement, Spread
 
 BOARD = Board("b" * 64, "sfew", "val", 200, "basic7", 1, majority=0.2)
 OTHER = Board("c" * 64, "fer2013", "test", 200, "basic7", 1, majority=0.25)
@@ -295,3 +295,66 @@ def test_no_runs_no_boards():
     assert leaderboards([]) == ()
     assert ranks([]).tolist() == []
     assert as_json([]) == {"boards": []}
+
+
+# --- cost -------------------------------------------------------------------------------------------------------------
+
+
+def measured(backbone="vgg16", image_size=48, device="cpu", rate=400.0, at="2026-01-01", **changes):
+    values = {
+        **{"backbone": backbone, "image_size": image_size, "batch_size": 32, "precision": "fp32", "device": device},
+        **{"threads": 2, "compiled": False, "processor": "x", "torch": "2", "ferbench": "0", "repeats": 5},
+        "training_images_per_second": Spread(rate / 4, rate / 5, rate / 3),
+        "inference_images_per_second": Spread(rate, rate - 1, rate + 1),
+        **{"latency_p50_seconds": 1 / rate, "latency_p95_seconds": 2 / rate, "peak_memory_bytes": 1, "parameters": 2},
+        **{"forward_flops": 1648, "matrix_flops_per_second": 1e9, "training_mfu": 0.1, "inference_mfu": 0.1},
+        **{"compile_seconds": 0.0, "measured_at": at},
+    }
+    return SpeedMeasurement(**(values | changes))
+
+
+def test_costs_are_the_seeds_means_and_the_most_memory():
+    runs = [
+        finished("a", answers(50), seed=0, spent_seconds=9.0, peak_memory_bytes=100, parameters=7),
+        finished("a", answers(60), seed=1, spent_seconds=0.0, peak_memory_bytes=300, parameters=7),
+        finished("b", answers(50), seed=0),
+        finished("b", answers(50), seed=1, spent_seconds=1.0, train_seconds=0.0),
+        finished("c", answers(50), train_seconds=0.0),
+    ]
+    by_row = {entry.row[0]: entry for entry in leaderboards(runs)[0].entries}
+    # 1,000 images in 10 and in 11 seconds.
+    assert by_row["a"].images_per_second == pytest.approx(1000 / 10.5)
+    assert (by_row["a"].spent_seconds, by_row["a"].peak_memory_bytes, by_row["a"].parameters) == (4.5, 300, 7)
+    assert (by_row["b"].spent_seconds, by_row["b"].peak_memory_bytes, by_row["b"].parameters) == (None, None, None)
+    assert by_row["c"].images_per_second is None
+
+
+def test_speeds_are_those_of_the_same_backbone_size_and_device():
+    runs = [
+        finished("a", answers(50)),
+        finished("b", answers(50), image_size=64),
+        finished("c", answers(50), device="NVIDIA H100"),
+        finished("d", answers(50), backbone="alexnet"),
+    ]
+    speeds = [
+        measured(rate=500.0, at="2026-01-03"),
+        measured(rate=900.0, at="2026-01-04", compiled=True),
+        measured(rate=400.0, at="2026-01-02"),
+        measured(image_size=112, rate=1.0, forward_flops=3),
+    ]
+    for order in (speeds, speeds[::-1]):
+        by_row = {entry.row[0]: entry for entry in leaderboards(runs, order)[0].entries}
+        costs = {
+            row: (entry.forward_flops, entry.inference_images_per_second, entry.latency_p50_seconds)
+            for row, entry in by_row.items()
+        }
+        # What compiling gives is no run's cost on a CPU; FLOPs do not depend on the device.
+        assert costs == {
+            "a": (1648, 500.0, 0.002),
+            "b": (None, None, None),
+            "c": (1648, None, None),
+            "d": (None, None, None),
+        }
+    fields = json.loads(json.dumps(as_json(leaderboards(runs, speeds))))["boards"][0]["entries"][0]
+    assert {"images_per_second", "spent_seconds", "peak_memory_bytes", "parameters", "forward_flops"} <= fields.keys()
+    assert (fields["inference_images_per_second"], fields["latency_p50_seconds"]) == (500.0, 0.002)

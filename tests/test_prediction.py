@@ -61,3 +61,21 @@ def test_an_answer_that_is_no_number_is_an_error() -> None:
         module[1].bias[3] = float("nan")
     with pytest.raises(TrainingError, match=r"answers with NaN: try a smaller --set lr"):
         probabilities(module, place(images(5), 12, "cpu"), NORMALISATION, 12, "cpu")
+
+
+def test_too_little_memory_for_many_at_once_takes_fewer() -> None:
+    sizes: list[int] = []
+
+    class Greedy(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            sizes.append(len(images))
+            if len(images) > 100:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return images.mean(dim=(2, 3))
+
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 8, 8, 3), dtype=np.uint8)
+    images, normalisation = place(pixels, 8, "cpu"), Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    found = probabilities(Greedy(), images, normalisation, 8, "cpu")
+    assert sizes == [256, 128, 64, 64, 64, 64, 44]
+    expected = torch.from_numpy(pixels).float().div(127.5).sub(1).mean(dim=(1, 2)).softmax(dim=1)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

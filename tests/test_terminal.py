@@ -25,7 +25,7 @@ from ferbench.publish.layout import Paint, aligned
 from ferbench.publish.plans import WorkLeft, estimate, plan_json, plan_lines, stage_label, work_line
 from ferbench.publish.predictions import csv_header, csv_rows, summary_lines
 from ferbench.publish.progress import LogRate, TimeLeft, figures, run_line, stage_lines, summary_line, truth_line
-from ferbench.publish.quantities import counted, duration, joined, percent, size
+from ferbench.publish.quantities import amount, counted, duration, figure, joined, percent, size
 from ferbench.recipes import Recipe
 from ferbench.records import Board, Entry, Environment, EpochResult, Interval, Predictions, Run, Score, StageResult
 from ferbench.schedule import CriticalPath
@@ -92,6 +92,24 @@ def test_words_around_numbers() -> None:
     assert [counted(n, "seed") for n in (0, 1, 2, 1_000)] == ["0 seeds", "1 seed", "2 seeds", "1,000 seeds"]
     assert [joined(words) for words in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
     assert percent(0.45678) == "45.7"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        *((0, "0"), (0.000067, "0.000067"), (0.1884, "0.188"), (3.118, "3.12"), (16.44, "16.4"), (99.96, "100.0")),
+        *((117.2, "117"), (1640.4, "1,640"), (21_000, "21,000")),
+    ],
+)
+def test_figures_have_three_digits_that_count(number: float, text: str) -> None:
+    assert figure(number) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(12, "12.0"), (33_439, "33.4 k"), (999_600, "1.00 M"), (57_032_519, "57.0 M"), (1.2e9, "1.20 G")]
+)
+def test_amounts_have_a_unit_of_thousands(number: float, text: str) -> None:
+    assert amount(number) == text
 
 
 # --- boards -----------------------------------------------------------------------------------------------------------

@@ -181,8 +181,10 @@ def _measured(
     device = chosen_device(settings.device)
     # Opened first, since a store that cannot be written should not be found out after minutes.
     with open_store(settings.store) as store:
-        click.echo(f"Measuring on {device}, nothing else should run there · store {shown_store(settings)}", err=True)
         try:
+            click.echo(
+                f"Measuring on {device}, nothing else should run there · store {shown_store(settings)}", err=True
+            )
             done, failed = measured_speeds(wanted, device, measuring, _show_turn)
         except KeyboardInterrupt:
             click.echo("stopped: nothing was stored, the same command begins anew", err=True)

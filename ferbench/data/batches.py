@@ -107,20 +107,29 @@ class TrainingBatches:
         if len(shares) == 1:
             pixels, labels = self._made(shares[0], values)
         else:
-            size = self._image_size
-            pixels = torch.empty((count, 3, size, size), device=self._device, memory_format=torch.channels_last)
-            labels = torch.empty(count, dtype=torch.int64, device=self._device)
-            for share in shares:
-                assert share.rows is not None
-                made, own = self._made(share, None if values is None else values.of(share.rows))
-                there = sent(share.rows, self._device)
-                pixels[there] = made.expand(-1, 3, -1, -1)
-                labels[there] = own
+            pixels, labels = self._mixed(shares, count, values)
         batch = self._normaliser(pixels)
         if values is not None and values.erased is not None:
             # Zero is the mean, now.
             batch.masked_fill_(self._grid.inside(sent(values.erased, self._device)), 0.0)
         return batch, labels
+
+    def _mixed(self, shares: Sequence[_Share], count: int, values: Draw | None) -> tuple[Tensor, Tensor]:
+        """As `_made` of several datasets, in drawn order."""
+        made = [
+            self._made(share, values if values is None or share.rows is None else values.of(share.rows))
+            for share in shares
+        ]
+        channels = max(pixels.shape[1] for pixels, _ in made)
+        # Whole pictures are put into place, each one run of memory in the format that the network reads.
+        size = self._image_size
+        whole = torch.empty((count, size * size * channels), device=self._device)
+        labels = torch.empty(count, dtype=torch.int64, device=self._device)
+        for share, (pixels, own) in zip(shares, made, strict=True):
+            there = slice(None) if share.rows is None else sent(share.rows, self._device)
+            whole[there] = pixels.expand(-1, channels, -1, -1).permute(0, 2, 3, 1).reshape(len(pixels), -1)
+            labels[there] = own
+        return whole.view(count, size, size, channels).permute(0, 3, 1, 2), labels
 
     def _shared(self, step: int) -> list[_Share]:
         """A step's work that needs no device."""
@@ -195,7 +204,11 @@ class _Grid:
 def _enlarged(pixels: Tensor, size: int) -> Tensor:
     if pixels.shape[2:] == (size, size):
         return pixels
-    return functional.interpolate(pixels, size=(size, size), mode="bilinear", align_corners=False)
+    # Of three channels the values are the same in either format, and this one is half as fast again.
+    near = torch.channels_last if pixels.shape[1] == 3 else torch.contiguous_format
+    return functional.interpolate(
+        pixels.contiguous(memory_format=near), size=(size, size), mode="bilinear", align_corners=False
+    )
 
 
 def evaluation_batches(

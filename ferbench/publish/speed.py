@@ -84,13 +84,23 @@ _COLUMNS: tuple[Column[SpeedMeasurement], ...] = (
         lambda e: _ends(e.training_images_per_second),
         lambda e: f"training {_ends(e.training_images_per_second)} images/s",
     ),
-    Column("infer/s", lambda e: figure(e.inference_images_per_second.median), lambda e: "", "right"),
+    Column(
+        "infer/s",
+        lambda e: figure(e.inference_images_per_second.median),
+        lambda e: f"inference {figure(e.inference_images_per_second.median)} images/s",
+        "right",
+    ),
     Column(
         "of infer/s",
         lambda e: _ends(e.inference_images_per_second),
         lambda e: f"inference {_ends(e.inference_images_per_second)} images/s",
     ),
-    Column("p50 ms", lambda e: _milliseconds(e.latency_p50_seconds), lambda e: "", "right"),
+    Column(
+        "p50 ms",
+        lambda e: _milliseconds(e.latency_p50_seconds),
+        lambda e: f"p50 {_milliseconds(e.latency_p50_seconds)} ms",
+        "right",
+    ),
     Column(
         "p95 ms",
         lambda e: _milliseconds(e.latency_p95_seconds),
