@@ -34,7 +34,7 @@ from ferbench.store import open_store
 STRATEGIES = (
     *("target-only", "source-only", "cascade", "cascade+linear-probe", "cascade+lp-ft", "linear-probe", "lp-ft"),
 )
-RECIPE = (("images_seen", 1024), ("image_size", 112), ("precision", "fp32"))
+RECIPE = (("images_seen", 2048), ("image_size", 64), ("precision", "fp32"))
 MATRIX = Matrix(
     backbones=("alexnet", "tv/mobilenet_v3_small"),
     strategies=STRATEGIES,
@@ -53,10 +53,18 @@ VARIANTS: dict[str, dict[str, str]] = {"per-image": {}, "batched": FREED_MEMORY_
 
 
 @dataclass(frozen=True)
+class Spent:
+    """Seconds of a whole command: by the clock, and of the processor over all its threads and workers."""
+
+    wall: float
+    processor: float
+
+
+@dataclass(frozen=True)
 class ByHand:
     """What the peer did: its lines of results.csv and stages.csv."""
 
-    wall_seconds: float
+    spent: Spent
     cells: list[dict[str, str]]
     stages: list[dict[str, str]]
 
@@ -68,15 +76,15 @@ class ByHand:
     def shared_seconds(self) -> float:
         """What it would take if its author had trained each stage once: the wall less all repeated stages."""
         first = {line["fingerprint"]: float(line["seconds"]) for line in reversed(self.stages)}
-        return self.wall_seconds - sum(float(line["seconds"]) for line in self.stages) + sum(first.values())
+        return self.spent.wall - sum(float(line["seconds"]) for line in self.stages) + sum(first.values())
 
 
 @dataclass(frozen=True)
 class Ours:
     """What ferbench did, from its store, and the same command once more over the finished matrix."""
 
-    wall_seconds: float
-    again_seconds: float
+    spent: Spent
+    again: Spent
     runs: list[Run]
     trainings: list[Training]
     images_trained: int
@@ -101,7 +109,7 @@ class Ground:
         words += ["-t", TARGET, "-a", AUXILIARY, "--weights", "random", "--seed", ",".join(map(str, MATRIX.seeds))]
         command = [sys.executable, "-m", "ferbench", "run", *words, "--store", str(store)]
         variables = {"FERBENCH_CACHE": str(self.folder / "cache"), "FERBENCH_DEVICE": "cpu"}
-        first, again = (_seconds(command, variables) for _ in range(2))
+        first, again = (_spent(command, variables) for _ in range(2))
         with open_store(str(store)) as opened:
             return Ours(first, again, opened.runs(), opened.trainings(), opened.images_trained())
 
@@ -109,17 +117,22 @@ class Ground:
         out = self.folder / variant
         command = [sys.executable, str(Path(trainer_matrix.__file__)), "--plan", str(self.folder / "plan.json")]
         command += ["--data", str(self.folder / "data"), "--out", str(out), "--images", variant]
-        wall = _seconds(command, {"HF_HUB_OFFLINE": "1", **VARIANTS[variant]})
-        lines = [list(csv.DictReader((out / name).open())) for name in ("results.csv", "stages.csv")]
-        return ByHand(wall, *lines)
+        spent = _spent(command, {"HF_HUB_OFFLINE": "1", **VARIANTS[variant]})
+        return ByHand(spent, _lines(out / "results.csv"), _lines(out / "stages.csv"))
 
 
-def _seconds(command: Sequence[str], variables: dict[str, str]) -> float:
-    start = time.perf_counter()
+def _lines(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def _spent(command: Sequence[str], variables: dict[str, str]) -> Spent:
+    began, before = time.perf_counter(), os.times()
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | variables, check=False)
-    seconds = time.perf_counter() - start
+    wall, after = time.perf_counter() - began, os.times()
     assert done.returncode == 0, done.stderr[-4000:]
-    return seconds
+    busy = after.children_user + after.children_system - before.children_user - before.children_system
+    return Spent(wall, busy)
 
 
 @pytest.fixture(scope="module")
@@ -161,12 +174,13 @@ def test_matrix_against_trainer(
     assert {line["n"] for line in peer.cells} == {str(run.board.n) for run in ours.runs if run.board}
     reached = statistics.mean(score.value for run in ours.runs for score in run.scores if score.metric == "accuracy")
     peer_reached = statistics.mean(float(line["accuracy"]) for line in peer.cells)
-    group = f"matrix of {len(ours.runs)} cells at 112 pixels, whole commands, against Trainer"
-    noted(group, f"{variant}, {ours.images_trained:,} of {peer.images:,} images", ours.wall_seconds, peer.wall_seconds)
-    noted(group, f"{variant}, had its author shared the stages", ours.wall_seconds, peer.shared_seconds)
+    group = f"matrix of {len(ours.runs)} cells at {dict(RECIPE)['image_size']} pixels, whole commands, against Trainer"
+    noted(group, f"{variant}, {ours.images_trained:,} of {peer.images:,} images", ours.spent.wall, peer.spent.wall)
+    noted(group, f"{variant}, had its author shared the stages", ours.spent.wall, peer.shared_seconds)
     noted.line(
-        f"{group}, {variant}: {ours.wall_seconds / peer.wall_seconds:.2f} of its wall time; mean accuracy "
-        f"{100 * reached:.1f} % and {100 * peer_reached:.1f} %"
+        f"{group}, {variant}: {ours.spent.wall / peer.spent.wall:.2f} of its wall time, "
+        f"{ours.spent.processor / peer.spent.processor:.2f} of its processor time; mean accuracy {100 * reached:.1f} % "
+        f"and {100 * peer_reached:.1f} %"
     )
 
 
@@ -179,8 +193,8 @@ def test_images_trained_are_those_of_the_unique_stages(ground: Ground, ours: Our
 
 def test_wall_against_the_unique_stages(ours: Ours, noted: Callable[..., None]) -> None:
     """Without: the wall less that of the same command over the finished matrix, which imports, plans and prints."""
-    with_all = ours.wall_seconds / ours.stage_seconds
-    without = (ours.wall_seconds - ours.again_seconds) / ours.stage_seconds
+    with_all = ours.spent.wall / ours.stage_seconds
+    without = (ours.spent.wall - ours.again.wall) / ours.stage_seconds
     noted.line(
         f"shared prefixes: wall over the sum of {len(ours.trainings)} stages' seconds {with_all:.3f}; {without:.3f} "
         f"without imports, planning and printing (evaluation and checkpoints are in it)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
 _MEASURED_SECONDS = 0.5
 #: ... unless that would be fewer steps, or more.
 _FEWEST_STEPS, _MOST_STEPS = 2, 20
-#: Of steps that take longer than this one must do.
-_LONG_STEP_SECONDS = 2.0
+#: Of steps that take longer than this one must do; of even longer ones the warm-up, whose own cost is lost in them.
+_LONG_STEP_SECONDS, _LONGEST_STEP_SECONDS = 2.0, 10.0
 
 
 def measured_speed(stage: Stage, backbone: Backbone, device: str, key: SpeedKey) -> Speed:
-    """Speed, memory and parameters of a stage's backbone and recipe, each after one step of warm-up.
+    """Speed, memory and parameters of a stage's backbone and recipe, after one step of warm-up.
 
     Where the stage trains on features of a frozen prefix, these and the steps behind them are measured apart.
 
@@ -82,8 +83,7 @@ def _step_rate(module: nn.Module, classifier: str, trainable: str, inputs: Tenso
             may_compile=False,
         ).train_seconds
 
-    steps = _steps(seconds(1))
-    return steps * len(inputs) / max(seconds(steps), 1e-9)
+    return _rate(len(inputs), seconds)
 
 
 def _feature_rate(prefix: FrozenPrefix, images: Tensor, stage: Stage, device: str) -> float:
@@ -96,8 +96,7 @@ def _feature_rate(prefix: FrozenPrefix, images: Tensor, stage: Stage, device: st
             float(_features(prefix, images, stage, device).flatten()[0])
         return time.perf_counter() - began
 
-    steps = _steps(seconds(1))
-    return steps * len(images) / max(seconds(steps), 1e-9)
+    return _rate(len(images), seconds)
 
 
 def _features(prefix: FrozenPrefix, images: Tensor, stage: Stage, device: str) -> Tensor:
@@ -105,11 +104,15 @@ def _features(prefix: FrozenPrefix, images: Tensor, stage: Stage, device: str) -
         return prefix.features(images).float()
 
 
-def _steps(seconds: float) -> int:
-    """How many steps to measure, if one takes so long."""
-    if seconds > _LONG_STEP_SECONDS:
-        return 1
-    return min(_MOST_STEPS, max(_FEWEST_STEPS, math.ceil(_MEASURED_SECONDS / max(seconds, 1e-9))))
+def _rate(images: int, seconds: Callable[[int], float]) -> float:
+    """Images/s of steps of so many images; `seconds` does a number of them and gives the time."""
+    first = seconds(1)
+    if first > _LONGEST_STEP_SECONDS:
+        return images / first
+    steps = 1
+    if first <= _LONG_STEP_SECONDS:
+        steps = min(_MOST_STEPS, max(_FEWEST_STEPS, math.ceil(_MEASURED_SECONDS / max(first, 1e-9))))
+    return steps * images / max(seconds(steps), 1e-9)
 
 
 class OneBatch:

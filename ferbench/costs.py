@@ -87,7 +87,7 @@ def plan_cost(
     measured: Mapping[SpeedKey, Speed],
     device_kind: str,
     threads: int,
-    evaluated: Mapping[str, int],
+    evaluated: Mapping[str, Mapping[str, int]],
     calibrated: Collection[SpeedKey] = (),
 ) -> PlanCost:
     """Cost of a plan.
@@ -98,7 +98,7 @@ def plan_cost(
     Parameters
     ----------
     done : fingerprints that need no training any more
-    evaluated : number of images that a stage predicts when it is trained, per fingerprint
+    evaluated : what a stage predicts when it is trained, per fingerprint: number of images by their content
     calibrated : keys of `measured` that no stage was trained with yet
     """
     done = frozenset(done)
@@ -109,13 +109,8 @@ def plan_cost(
         stage.fingerprint: measured.get(keys[stage.fingerprint]) if stage.recipe.head_fit == "sgd" else None
         for stage in pending
     }
-    steps = {stage.fingerprint: _training_seconds(stage, speeds[stage.fingerprint]) for stage in pending}
-    order = longest_first(pending, steps)
-    training = _with_shared_features(order, steps, speeds)
-    seconds = {
-        name: None if (speed := speeds[name]) is None or value is None else value + _evaluation(speed, evaluated, name)
-        for name, value in training.items()
-    }
+    steps = {stage.fingerprint: _step_seconds(stage, speeds[stage.fingerprint]) for stage in pending}
+    training, seconds = _seconds(longest_first(pending, steps), speeds, evaluated)
     sizes = {
         name: None if speed is None or speed.parameters is None else _PARAMETER_BYTES * speed.parameters
         for name, speed in speeds.items()
@@ -142,29 +137,50 @@ def plan_cost(
     )
 
 
-def _training_seconds(stage: Stage, speed: Speed | None) -> float | None:
-    """Of the steps; features come on top."""
+def _step_seconds(stage: Stage, speed: Speed | None) -> float | None:
     return None if speed is None else stage.recipe.images_seen / speed.images_per_second
 
 
-def _with_shared_features(
-    order: Iterable[Stage], steps: Mapping[str, float | None], speeds: Mapping[str, Speed | None]
-) -> dict[str, float | None]:
-    """Seconds of each stage with the features that none before it in the order has computed."""
+def _seconds(
+    order: Iterable[Stage], speeds: Mapping[str, Speed | None], evaluated: Mapping[str, Mapping[str, int]]
+) -> tuple[dict[str, float | None], dict[str, float | None]]:
+    """Of each stage's training, and that with what it predicts; features that one before it has computed are there."""
     there: set[object] = set()
-    seconds = dict(steps)
+    training: dict[str, float | None] = {}
+    together: dict[str, float | None] = {}
     for stage in order:
-        speed, value = speeds[stage.fingerprint], steps[stage.fingerprint]
-        if speed is None or value is None or speed.features_per_second is None or not stage.feature_images:
+        name, speed = stage.fingerprint, speeds[stage.fingerprint]
+        steps = _step_seconds(stage, speed)
+        if speed is None or steps is None:
+            training[name] = together[name] = None
             continue
-        for part in stage.parts:
-            for view in range(stage.recipe.views or 0):
-                same = (_frozen(stage), part.content, view)
-                if same not in there:
-                    there.add(same)
-                    value += part.count / speed.features_per_second
-        seconds[stage.fingerprint] = value
-    return seconds
+        predicted = evaluated.get(name, {})
+        if speed.features_per_second is None or not stage.feature_images:
+            training[name] = steps
+            together[name] = steps + _forward_share(speed) * sum(predicted.values()) / speed.images_per_second
+            continue
+        views = [(part.content, view, part.count) for part in stage.parts for view in range(stage.recipe.views or 0)]
+        trained_on = _new_images(stage, views, there)
+        then = _new_images(stage, [(content, 0, count) for content, count in predicted.items()], there)
+        training[name] = steps + trained_on / speed.features_per_second
+        together[name] = steps + (trained_on + then) / speed.features_per_second
+    return training, together
+
+
+def _new_images(stage: Stage, views: Iterable[tuple[str, int, int]], there: set[object]) -> int:
+    """Of these views, given as content, view and number of images, how many images are not there yet; they are then."""
+    images = 0
+    for content, view, count in views:
+        same = (_frozen(stage), content, view)
+        if same not in there:
+            there.add(same)
+            images += count
+    return images
+
+
+def _forward_share(speed: Speed) -> float:
+    """What predicting an image takes of a training step's time for one; too high where little is trained."""
+    return _FORWARD_SHARE if speed.key.trainable == "all" else 1.0
 
 
 def _frozen(stage: Stage) -> object:
@@ -173,15 +189,6 @@ def _frozen(stage: Stage) -> object:
     random = stage.parent is None and stage.weights.is_random
     start = stage.parent or (stage.weights.sha256, stage.seed if random else None)
     return stage.backbone, start, recipe.trainable, recipe.image_size, recipe.grey, recipe.precision
-
-
-def _evaluation(speed: Speed, evaluated: Mapping[str, int], name: str) -> float:
-    """Seconds of predicting. Measured where features were; else a share of a step, too high where little is trained."""
-    images = evaluated.get(name, 0)
-    if speed.features_per_second is not None:
-        return images / speed.features_per_second
-    share = _FORWARD_SHARE if speed.key.trainable == "all" else 1.0
-    return share * images / speed.images_per_second
 
 
 def _peak(order: Iterable[Stage], sizes: Mapping[str, int | None], finals: Collection[str]) -> int | None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ferbench.environment import usable_cores
+
+if TYPE_CHECKING:
+    import torch
 
 _STAT = Path("/proc/stat")
 
@@ -16,9 +21,12 @@ _NOTABLE_SHARE = 0.1
 #: Of an accelerator's memory, besides what torch holds: a context of its own takes some hundred megabytes.
 _NOTABLE_BYTES = 1_500_000_000
 
+#: What a driver's figure of utilisation is of, at most.
+_SAMPLE_SECONDS = 1.0
+
 
 class Occupancy:
-    """Looks before and after: made when measuring begins, asked when it has ended.
+    """Looks before, meanwhile and after: made while this process rests, asked when measuring has ended.
 
     On a CPU it looks at all cores that this process may use, on CUDA at the device as well.
     """
@@ -28,6 +36,10 @@ class Occupancy:
         self._waiting = _load_share()
         self._found = _on_accelerator(device, with_utilisation=True)
         self._cores = _allowed_cores()
+        self.begin()
+
+    def begin(self) -> None:
+        """From now on cores are watched; what came before was preparation."""
         self._busy = busy_seconds(self._cores)
         self._own = time.process_time()
         self._since = time.perf_counter()
@@ -96,10 +108,21 @@ def _on_accelerator(device: str, *, with_utilisation: bool = False) -> list[str]
     if total - free - torch.cuda.memory_reserved(place) > _NOTABLE_BYTES:
         found.append("other processes held memory of the device")
     if with_utilisation:
-        try:
-            used = torch.cuda.utilization(place) / 100
-        except Exception:  # it needs a library that need not be there, and a driver that lets it ask
-            used = 0.0
+        used = _utilisation(place) or 0.0
         if used > _NOTABLE_SHARE:
             found.append(f"the device was busy: {100 * used:.0f} % of its time went to others")
     return found
+
+
+def _utilisation(place: torch.device) -> float | None:
+    """The part of the last second that a CUDA device worked, once this process has rested for it; None if unknown."""
+    import torch
+
+    if importlib.util.find_spec("pynvml") is None:
+        return None
+    torch.cuda.synchronize(place)
+    time.sleep(_SAMPLE_SECONDS)
+    try:
+        return torch.cuda.utilization(place) / 100
+    except Exception:  # a driver need not let anybody ask
+        return None

@@ -236,9 +236,7 @@ def _spelled_recipe(recipe: Recipe) -> str:
     return canonical_json({key: value for key, value in values.items() if key not in _LATER or value != _LATER[key]})
 
 
-def _cell_plan(
-    cell: Cell, chain: list[Stage], computed: Iterable[Mapping[str, str]], inputs: PlanInputs
-) -> CellPlan:
+def _cell_plan(cell: Cell, chain: list[Stage], computed: Iterable[Mapping[str, str]], inputs: PlanInputs) -> CellPlan:
     """Without stages and key, which hang on the seed."""
     board = inputs.board(cell.target, cell.recipe.label_set)
     named = spelled(

@@ -295,7 +295,10 @@ class Preparation:
             device_kind=self._environment.device_kind,
             threads=self._environment.threads,
             evaluated={
-                task.stage.fingerprint: sum(evaluated(self._roles, e, task.label_set).count for e in task.evaluations)
+                task.stage.fingerprint: {
+                    samples.content: samples.count
+                    for samples in (evaluated(self._roles, each, task.label_set) for each in task.evaluations)
+                }
                 for task in tasks
             },
             calibrated=frozenset(calibrated),

@@ -114,6 +114,7 @@ def measured_speeds(
     failures: dict[tuple[str, int], SpeedFailure] = {}
     subjects: dict[tuple[str, int], _Subject] = {}
     turns = len(pairs) * (1 + measuring.repeats)
+    occupancy = Occupancy(device)
 
     def turn(pair: tuple[str, int], number: int, work: Callable[[], None]) -> None:
         on_turn(pair[0], number, turns)
@@ -124,7 +125,7 @@ def measured_speeds(
             failures[pair] = SpeedFailure(*pair, _told(error, *pair, measuring), traceback.format_exc())
             # The traceback holds the backbone's tensors.
             error.__traceback__ = None
-        release_memory(device)
+            release_memory(device)
 
     with _compiling(measuring.compiled):
         for number, pair in enumerate(pairs, 1):
@@ -136,7 +137,7 @@ def measured_speeds(
             turn(pair, number, prepare)
         rates: list[float] = []
         product = MatrixProduct(device, precision) if subjects else None
-        occupancy = Occupancy(device)
+        occupancy.begin()
         for repeat in range(measuring.repeats):
             if product is not None:
                 rates.append(product.flops_per_second(measuring.repeat_seconds / 2))
@@ -215,15 +216,16 @@ class _Subject:
         self._batch_seconds = self._infer(self._images, 1)
 
     def measure(self) -> None:
-        """One repetition of everything."""
+        """One repetition of everything, each after one step or batch that does not count: others were here before."""
         size, budget = self._measuring.batch_size, self._measuring.repeat_seconds
+        self._train(1)
         steps = max(_FEWEST, round(budget / self._step_seconds))
         self._step_seconds = self._train(steps) / steps
         self._training.append(size / self._step_seconds)
+        self._infer(self._images, 1)
         batches = max(_FEWEST, round(budget / self._batch_seconds))
         self._batch_seconds = self._infer(self._images, batches) / batches
         self._inference.append(size / self._batch_seconds)
-        # The first one after batches of another size finds cold caches.
         self._infer(self._image, 1)
         spent, count = 0.0, 0
         while count < math.ceil(_SINGLE_IMAGES / self._measuring.repeats) or spent < budget / 2:

@@ -15,7 +15,7 @@ from ferbench.environment import device_kind
 from ferbench.errors import PluginError
 from ferbench.fingerprints import derived_seed
 from ferbench.fitting import Fitted, Fitting
-from ferbench.memory import is_out_of_memory, peak_memory_bytes, release_memory, reset_peak_memory
+from ferbench.memory import is_out_of_memory, peak_memory_bytes, release_memory, reset_peak_memory, return_freed_memory
 from ferbench.records import EpochResult, Predictions, StageResult
 from ferbench.stages import Stage
 from ferbench.svm_head import put_svm_head
@@ -120,6 +120,8 @@ def _from_checkpoint(task: StageTask, trained: StageResult, backbone: Backbone, 
 
 def _started(task: StageTask, backbone: Backbone, bench: Workbench, parent_result: StageResult | None) -> nn.Module:
     """A module that holds what the stage starts from."""
+    # What earlier stages left behind would count as this one's.
+    return_freed_memory()
     reset_peak_memory(bench.device)
     stage = task.stage
     module = built(backbone, stage, "initialisation")

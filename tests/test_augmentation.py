@@ -11,10 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from ferbench.data.augmentation import AUGMENTATIONS, Augmentation, draw
-from ferbench.recipes import RECIPE_CHOICES
+from ferbench.data.augmentation import AUGMENTATIONS, ERASED_AREA, ERASED_ASPECT, Augmentation, draw
+from ferbench.recipes import FINITE_VIEWS, RECIPE_CHOICES
 
 STANDARD = AUGMENTATIONS["standard"]
+STRONG = AUGMENTATIONS["strong"]
+
+#: Of three samples with seed 3, stage 1, step 7; `flip` of eight.
+WRITTEN_DOWN: dict[str, list] = {  # type: ignore[type-arg]
+    "affine": [
+        [[-0.9394119, -0.0950593, -0.095732], [-0.0950593, 0.9394119, -0.1502786]],
+        [[0.9035193, 0.1046839, 0.0363445], [-0.1046839, 0.9035193, -0.1552592]],
+        [[-0.9332695, 0.1297877, 0.0725727], [0.1297877, 0.9332695, 0.1117375]],
+    ],
+    "brightness": [0.8122609, 1.1993605, 0.9278942],
+    "contrast": [0.8108267, 0.8668797, 1.1002527],
+    "flip": [1.0, 1.0, 1.0, -1.0, -1.0, 1.0, 1.0, 1.0],
+}
 
 
 def parts(affine: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -71,22 +84,105 @@ def test_draws_are_spread_evenly_over_their_ranges() -> None:
 
 
 def test_a_draw_depends_on_its_coordinates_alone() -> None:
-    first = draw(STANDARD, 8, seed=3, stage_index=1, step=7)
+    first = draw(STRONG, 8, seed=3, stage_index=1, step=7)
     torch.manual_seed(99)
     torch.rand(5)
-    again = draw(STANDARD, 8, seed=3, stage_index=1, step=7)
-    for name in ("affine", "brightness", "contrast"):
+    again = draw(STRONG, 8, seed=3, stage_index=1, step=7)
+    for name in ("affine", "brightness", "contrast", "erased"):
         assert torch.equal(getattr(first, name), getattr(again, name))
+    assert first.erased is not None
     for other in ((4, 1, 7), (3, 0, 7), (3, 1, 8)):
-        assert not torch.equal(first.affine, draw(STANDARD, 8, *other).affine)
+        values = draw(STRONG, 8, *other)
+        assert not torch.equal(first.affine, values.affine)
+        assert values.erased is not None and not torch.equal(first.erased, values.erased)
 
 
 def test_drawing_leaves_torchs_own_generator_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    draw(STANDARD, 8, seed=0, stage_index=0, step=0)
+    draw(STRONG, 8, seed=0, stage_index=0, step=0)
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("word", AUGMENTATIONS)
+def test_views_that_can_be_counted_are_as_many_as_recipes_say(word: str) -> None:
+    augmentation = AUGMENTATIONS[word]
+    values = [draw(augmentation, 64, seed=0, stage_index=0, step=step) for step in range(4)]
+    shown = {
+        (*map_.flatten().tolist(), bright, contrast, *(() if each.erased is None else each.erased[row].tolist()))
+        for each in values
+        for row, (map_, bright, contrast) in enumerate(
+            zip(each.affine, each.brightness.flatten().tolist(), each.contrast.flatten().tolist(), strict=True)
+        )
+    }
+    # Of what cannot be counted no sample looks like another.
+    assert len(shown) == FINITE_VIEWS.get(word, 4 * 64)
+
+
+def test_words_of_before_are_drawn_as_they_were() -> None:
+    # Rows that lie in stores were trained with these: written down before `strong` came, to be never changed.
+    values = draw(STANDARD, 3, seed=3, stage_index=1, step=7)
+    assert values.erased is None
+    expected = torch.tensor(WRITTEN_DOWN["affine"])
+    torch.testing.assert_close(values.affine, expected, atol=1e-6, rtol=0)
+    for name in ("brightness", "contrast"):
+        torch.testing.assert_close(getattr(values, name).flatten(), torch.tensor(WRITTEN_DOWN[name]), atol=1e-6, rtol=0)
+    flipped = draw(AUGMENTATIONS["flip"], 8, seed=3, stage_index=1, step=7).affine[:, 0, 0]
+    assert flipped.tolist() == WRITTEN_DOWN["flip"]
+
+
+# --- crops and erasing ------------------------------------------------------------------------------------------------
+
+
+def test_strong_is_standard_with_a_crop() -> None:
+    strong, standard = (draw(each, 500, seed=2, stage_index=0, step=5) for each in (STRONG, STANDARD))
+    assert torch.equal(strong.brightness, standard.brightness) and torch.equal(strong.contrast, standard.contrast)
+    # A crop of a picture is one within it: what the standard map makes of a smaller square.
+    side = (torch.linalg.det(strong.affine[:, :, :2]) / torch.linalg.det(standard.affine[:, :, :2])).sqrt()
+    linear = standard.affine[:, :, :2] * side[:, None, None]
+    torch.testing.assert_close(strong.affine[:, :, :2], linear, atol=1e-5, rtol=0)
+    between = torch.linalg.solve(standard.affine[:, :, :2], strong.affine[:, :, 2:] - standard.affine[:, :, 2:])
+    assert (between.flatten(1).abs() <= (1 - side)[:, None] + 1e-5).all()
+    area = side.double() ** 2
+    assert area.min() >= 0.6 - 1e-5 and area.max() <= 1 + 1e-5
+    # Uniform: quartiles where they should be.
+    quartiles = torch.quantile(area, torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64))
+    assert quartiles.tolist() == pytest.approx([0.7, 0.8, 0.9], abs=0.02)
+    where = between.flatten(1) / (1 - side)[:, None]
+    assert where.mean(dim=0).abs().max() < 0.1 and (where.std(dim=0) - 3**-0.5).abs().max() < 0.05
+
+
+@given(step=st.integers(0, 1000), erase=st.sampled_from([0.3, 1.0]))
+@settings(max_examples=30, deadline=None)
+def test_erased_rectangles_lie_within_the_picture_and_within_their_bounds(step: int, erase: float) -> None:
+    erased = draw(Augmentation(erase=erase), 256, seed=1, stage_index=0, step=step).erased
+    assert erased is not None and erased.shape == (256, 4) and erased.dtype == torch.float32
+    boxes = erased[erased.any(dim=1)].double()
+    assert len(boxes) == 256 if erase == 1.0 else 0.15 < len(boxes) / 256 < 0.45
+    top, left, bottom, right = boxes.unbind(1)
+    assert min(top.min(), left.min()) >= 0 and max(bottom.max(), right.max()) <= 1 + 1e-6
+    height, width = bottom - top, right - left
+    area, aspect = height * width, height / width
+    assert ERASED_AREA[0] - 1e-5 <= area.min() and area.max() <= ERASED_AREA[1] + 1e-5
+    assert ERASED_ASPECT[0] - 1e-3 <= aspect.min() and aspect.max() <= ERASED_ASPECT[1] + 1e-2
+
+
+def test_erased_areas_are_uniform_and_aspects_favour_neither_side() -> None:
+    erased = draw(Augmentation(erase=1.0), 20_000, seed=0, stage_index=0, step=0).erased
+    assert erased is not None
+    top, left, bottom, right = erased.double().unbind(1)
+    height, width = bottom - top, right - left
+    area, aspect = height * width, torch.log(height / width)
+    low, high = ERASED_AREA
+    assert area.mean().item() == pytest.approx((low + high) / 2, rel=0.02)
+    assert area.std().item() == pytest.approx((high - low) / 12**0.5, rel=0.02)
+    small = aspect[area < ERASED_ASPECT[0]]
+    assert small.mean().abs() < 0.02 and small.std().item() == pytest.approx(2 * math.log(1 / 0.3) / 12**0.5, rel=0.02)
+    assert (top / (1 - height)).mean().item() == pytest.approx(0.5, abs=0.01)
+    # Independent of where the picture is moved to.
+    moved = draw(Augmentation(erase=1.0, shift=0.1), 20_000, seed=0, stage_index=0, step=0).affine[:, 0, 2].double()
+    assert torch.corrcoef(torch.stack([top, left, area, moved]))[:3, 3].abs().max() < 0.03
 
 
 def test_none_is_the_identity() -> None:
@@ -132,7 +228,8 @@ def test_turning_and_zooming_are_torchvisions_to_the_degree() -> None:
 
 
 def test_samples_of_a_batch_are_taken_by_index() -> None:
-    values = draw(STANDARD, 6, seed=0, stage_index=0, step=0)
+    values = draw(STRONG, 6, seed=0, stage_index=0, step=0)
     some = values.of(torch.tensor([4, 1]))
     assert torch.equal(some.affine, values.affine[[4, 1]]) and torch.equal(some.contrast, values.contrast[[4, 1]])
     assert torch.equal(some.brightness, values.brightness[[4, 1]])
+    assert values.erased is not None and some.erased is not None and torch.equal(some.erased, values.erased[[4, 1]])

@@ -13,6 +13,7 @@ from PIL import Image
 from torch.nn import functional
 
 from ferbench.data import augmentation as augmentation_module
+from ferbench.data import batches as batches_module
 from ferbench.data.augmentation import AUGMENTATIONS, Augmentation
 from ferbench.data.batches import DeviceImages, Normalisation, TrainingBatches, evaluation_batches, place
 from ferbench.data.order import BatchOrder
@@ -108,9 +109,11 @@ def test_what_is_in_colour_is_told_by_the_pixels() -> None:
     grey = np.repeat(noise(1, 8, 8, 1), 3, axis=3)[0]
     colour = noise(1, 8, 8, 3)[0]
     mixed = place([grey, colour, grey[:, :, :1]], 8, "cpu")
-    assert mixed.coloured is not None and mixed.coloured.flatten().tolist() == [False, True, False]
-    assert place(colour[None], 8, "cpu").coloured is None
-    assert place(grey[None, :, :, :1], 8, "cpu").coloured is None
+    coloured = mixed.coloured(torch.tensor([1, 0, 2, 1]))
+    assert coloured is not None and coloured.shape == (4, 1, 1, 1)
+    assert coloured.flatten().tolist() == [True, False, False, True]
+    assert place(colour[None], 8, "cpu").coloured(torch.tensor([0])) is None
+    assert place(grey[None, :, :, :1], 8, "cpu").coloured(torch.tensor([0])) is None
 
 
 # --- training batches -------------------------------------------------------------------------------------------------
@@ -220,6 +223,56 @@ def test_a_batch_is_a_pure_function_of_the_step(step: int) -> None:
         one.batch(earlier)
     for mine, same in zip(one.batch(step), other.batch(step), strict=True):
         assert torch.equal(mine, same)
+
+
+@pytest.mark.parametrize("size", [31, 48, 64, 112])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("word", ["none", "flip", "standard"])
+def test_batches_are_those_of_torchs_functions_one_after_the_other_bit_for_bit(
+    size: int, channels: int, word: str
+) -> None:
+    images = noise(40, 48, 40, channels)
+    placed = place(images, size, "cpu")
+    pixels, labels = batches([images], size, word, batch_size=32, normalisation=IMAGENET).batch(1)
+    plain = placed.images[labels].float()
+    values = augmentation_module.draw(AUGMENTATIONS[word], 32, 0, 0, 1)
+    if word == "none":
+        plain = functional.interpolate(plain, size=(size, size), mode="bilinear", align_corners=False)
+    else:
+        grid = functional.affine_grid(values.affine, [32, 1, size, size], align_corners=False)
+        plain = functional.grid_sample(plain, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    if word == "standard" and channels == 3:
+        mean = plain.mean(dim=(1, 2, 3), keepdim=True)
+        plain = ((plain - mean) * values.contrast + mean * values.brightness).clamp(0, 255)
+    mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (IMAGENET.mean, IMAGENET.std))
+    assert torch.equal(pixels, torch.addcmul(-mean / std, plain, 1 / (255 * std)))
+
+
+def test_a_gpus_way_to_sampling_points_agrees_with_torchs() -> None:
+    affine = augmentation_module.draw(AUGMENTATIONS["strong"], 8, 0, 0, 0).affine
+    for size in (7, 48, 224):
+        expected = functional.affine_grid(affine, [8, 1, size, size], align_corners=False)
+        torch.testing.assert_close(batches_module._Grid(size, "cpu").by_elements(affine), expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_is_erased_is_the_mean_and_the_rest_is_untouched(augment, channels: int) -> None:  # type: ignore[no-untyped-def]
+    images = [noise(9, 20, 20, channels, 1), noise(9, 20, 20, 1, 2)]
+    name = augment(erase=0.6)
+    made = batches(images, 40, name, batch_size=16, normalisation=IMAGENET)
+    pixels, labels = made.batch(0)
+    plain, same = batches(images, 40, augment(flip=1e-9), batch_size=16, normalisation=IMAGENET).batch(0)
+    assert torch.equal(labels, same)
+    boxes = augmentation_module.draw(Augmentation(erase=0.6), 16, 0, 0, 0).erased
+    assert boxes is not None and 3 < int(boxes.any(dim=1).sum()) < 16
+    for row, other, box in zip(pixels, plain, boxes.tolist(), strict=True):
+        top, left, bottom, right = (side * 40 for side in box)
+        expected = other.clone()
+        for y in range(40):
+            for x in range(40):
+                if top <= y + 0.5 < bottom and left <= x + 0.5 < right:
+                    expected[:, y, x] = 0
+        assert torch.equal(row, expected)
 
 
 # --- evaluation -------------------------------------------------------------------------------------------------------

@@ -245,6 +245,21 @@ def test_speed_and_data_path_come_out_of_a_cpu_too() -> None:
     assert device_figures.loops_table("t", [(_work(4), pairs)]).rows[0][0] == "tiny at 64"
 
 
+def test_the_peers_of_a_gpu_run_on_a_cpu_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = _benchmark_file("test_gpu")
+    work = Work("tiny", 48, 2, batch_size=2, plugin=tiny_backbone())
+    monkeypatch.setattr(suite, "_works", lambda steps: [work])
+    monkeypatch.setattr(suite, "WORKERS", (0,))
+    monkeypatch.setattr(suite, "ROUNDS", 1)
+    monkeypatch.setattr(suite, "FAR_BELOW", 0.0)
+    tables: list[device_figures.Table] = []
+    suite.test_loop_against_all_peers(tables)
+    (table,) = tables
+    named = {row[1] for row in table.rows}
+    assert {"bare loop on tensors", "DataLoader of PIL images (0 workers)"} <= named
+    assert {row[0] for row in table.rows} == {"tiny at 48"}
+
+
 def test_time_to_accuracy_is_read_from_the_history(tmp_path: Path) -> None:
     rows = [(1, 10, 5.0, 0.2), (2, 20, 2.0, 0.5), (3, 30, 1.0, 0.9)]
     history = [EpochResult(number, seen, 1.0, rate, found) for number, seen, rate, found in rows]

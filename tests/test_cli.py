@@ -185,7 +185,9 @@ def test_help_imports_click_and_nothing_heavy() -> None:
 
 
 def test_the_commands_are_these_and_each_explains_itself(ferbench_: Call) -> None:
-    assert sorted(root.commands) == ["datasets", "doctor", "leaderboard", "plan", "plugins", "predictions", "run"]
+    assert sorted(root.commands) == [
+        *("cache", "datasets", "doctor", "leaderboard", "plan", "plugins", "predictions", "run", "speed"),
+    ]
     for name in root.commands:
         assert "Usage: ferbench" in ferbench_(name, "--help").stdout
     assert ferbench_("--version").stdout.startswith("ferbench 0.")

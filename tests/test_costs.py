@@ -55,7 +55,8 @@ def test_totals_stand_alone_and_shared() -> None:
 def test_what_is_done_costs_nothing_and_evaluation_a_third() -> None:
     first, *others = (stage.fingerprint for stage in SHARED.stages)
     measured = {FULL: Speed(FULL, 100.0), HEAD: Speed(HEAD, 400.0)}
-    cost = plan_cost(SHARED, [first], measured, "cpu", 2, dict.fromkeys(others, 300) | {first: 10_000})
+    predicted = {name: {"a": 100, "b": 200} for name in others} | {first: {"a": 10_000}}
+    cost = plan_cost(SHARED, [first], measured, "cpu", 2, predicted)
     assert cost.done_stages == 1 and set(cost.stage_seconds) == set(others)
     # Where everything is trained a forward pass is a third of a step, with a frozen part all of it.
     assert cost.seconds == pytest.approx((400 + 100) / 100 + (400 + 300) / 400)
@@ -127,8 +128,13 @@ def test_features_are_paid_for_once_by_all_that_can_share_them() -> None:
     assert plan_cost(chains, [], measured, "cpu", 2, {}).seconds == pytest.approx(2 * (4.0 + 2.0 + 0.05))
     # What is predicted goes through the frozen part too.
     (stage,) = plan(("linear-probe",)).stages
-    found = plan_cost(plan(("linear-probe",)), [], measured, "cpu", 2, {stage.fingerprint: 100})
+    found = plan_cost(plan(("linear-probe",)), [], measured, "cpu", 2, {stage.fingerprint: {"a": 40, "b": 60}})
     assert found.seconds == pytest.approx(2.1 + 100 / 25)
+    # ... once for all, too, and what was trained on is there already.
+    (part,) = stage.parts
+    two = plan(("linear-probe",), axes=(rates,))
+    asked = {one.fingerprint: {"a": 40, part.content: 50} for one in two.stages}
+    assert plan_cost(two, [], measured, "cpu", 2, asked).seconds == pytest.approx(2.2 + 40 / 25)
 
 
 def test_two_views_are_twice_the_features() -> None:

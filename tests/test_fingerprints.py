@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ferbench.fingerprints import as_plain, canonical_json, derived_seed, fingerprint
+from ferbench.fingerprints import (
+    as_plain,
+    canonical_json,
+    derived_seed,
+    fingerprint,
+    fingerprint_of_json,
+    joined_array,
+    joined_object,
+    spelled,
+)
 from ferbench.recipes import Recipe
 from ferbench.stages import Cell, StageChange
 
@@ -61,3 +70,16 @@ def test_records_become_objects_and_tuples_lists() -> None:
     plain = as_plain(cell)
     assert plain == json.loads(json.dumps(dataclasses.asdict(cell)))
     assert as_plain({1: (cell, "word")}) == {"1": [plain, "word"]}
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=4), VALUES, max_size=5), max_size=3))
+def test_what_is_put_together_from_pieces_is_what_is_spelled_as_a_whole(objects: list[dict[str, object]]) -> None:
+    together = joined_array(joined_object(spelled(each)) for each in objects)
+    assert together == canonical_json(objects)
+    assert fingerprint_of_json(together) == fingerprint(objects)
+
+
+def test_true_is_not_one_and_ints_have_one_spelling() -> None:
+    assert [canonical_json(value) for value in (True, False, None, 1, -7, 10**20, 1.0)] == [
+        *("true", "false", "null", "1", "-7", "100000000000000000000", "1.0")
+    ]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ferbench.catalog import Catalog
-from ferbench.flops import MatrixProduct, forward_flops, matrix_flops_per_second, synchronised_now
+from ferbench.flops import MatrixProduct, forward_flops, matrix_flops_per_second
 
 CATALOG = Catalog.load()
 
@@ -81,7 +81,3 @@ def test_measuring_a_rate_leaves_the_settings_of_matrix_products_alone() -> None
     before = torch.backends.cuda.matmul.allow_tf32
     assert matrix_flops_per_second("cpu", "fp32", repeats=1, seconds=0.01) > 1e8
     assert torch.backends.cuda.matmul.allow_tf32 == before
-
-
-def test_time_goes_on() -> None:
-    assert synchronised_now("cpu") <= synchronised_now("cpu")

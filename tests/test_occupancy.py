@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -109,6 +110,9 @@ def test_others_on_a_gpu_are_noted(monkeypatch: pytest.MonkeyPatch, stat: Path) 
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda place: (memory["free"], 24_500_000_000))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda place: memory["reserved"])
     monkeypatch.setattr(torch.cuda, "utilization", lambda place: 35)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda place: None)
+    monkeypatch.setattr(occupancy, "_SAMPLE_SECONDS", 0.0)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     watch = Occupancy("cuda:0")
     # What this process keeps using would be its own.
     monkeypatch.setattr(torch.cuda, "utilization", lambda place: 100)
@@ -116,9 +120,12 @@ def test_others_on_a_gpu_are_noted(monkeypatch: pytest.MonkeyPatch, stat: Path) 
     memory["free"] = 12_000_000_000
     assert "other processes held memory of the device" in watch.notes()
 
-    def no_library(place: object) -> int:
-        raise ModuleNotFoundError("pynvml")
+    def no_permission(place: object) -> int:
+        raise RuntimeError("insufficient permissions")
 
-    monkeypatch.setattr(torch.cuda, "utilization", no_library)
     memory["free"] = 20_000_000_000
+    monkeypatch.setattr(torch.cuda, "utilization", no_permission)
+    assert Occupancy("cuda:0").notes() == ()
+    monkeypatch.setattr(torch.cuda, "utilization", lambda place: 35)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert Occupancy("cuda:0").notes() == ()

@@ -433,3 +433,23 @@ def test_a_spec_may_share_the_target_by_a_reference_with_splits() -> None:
 def test_the_heads_own_name_is_the_word_head() -> None:
     named, word = (planned("target-only", sets=(f"trainable={name}",)) for name in ("6", "head"))
     assert named.stages == word.stages and named.stages[0].recipe.trainable == "head"
+
+
+def test_cells_that_differ_in_their_seeds_look_nothing_up_again() -> None:
+    asked: list[str] = []
+    world = inputs()
+
+    def part(name: str, labels: str, fraction: float) -> TrainingPart:
+        asked.append(name)
+        return world.training_part(name, labels, fraction)
+
+    watched = dataclasses.replace(world, training_part=part)
+    one = planned("cascade", "lp-ft", world=watched)
+    looked_up = len(asked)
+    many = planned("cascade", "lp-ft", world=watched, seeds=tuple(range(50)))
+    assert len(asked) == 2 * looked_up
+    assert len(many.cells) == 100 and len(many.stages) == 50 * len(one.stages)
+    # The first seed's cells and stages are those that it has alone.
+    assert [cell for cell in many.cells if cell.cell.seed == 0] == list(one.cells)
+    assert [stage for stage in many.stages if stage.seed == 0] == list(one.stages)
+    assert len({cell.entry for cell in many.cells}) == 2 and len({cell.key for cell in many.cells}) == 100

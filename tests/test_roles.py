@@ -317,7 +317,7 @@ def test_withheld_labels_are_none(read: Read) -> None:
     assert report.labels is None and report.count == 70
 
 
-def test_pictures_of_different_sizes_are_a_list(read: Read) -> None:
+def test_pictures_of_different_sizes_keep_theirs(read: Read) -> None:
     plain = dataset()
 
     def load(split: str, root: Path) -> Samples:
@@ -325,7 +325,7 @@ def test_pictures_of_different_sizes_are_a_list(read: Read) -> None:
         return dataclasses.replace(samples, images=samples.images[:, : 12 if split == "tr" else 10])  # type: ignore[call-overload]
 
     both = read(dataclasses.replace(plain, load=load)).train("faces:train+select")
-    assert isinstance(both.images, list)
+    assert not both.images.uniform
     assert Counter(image.shape[0] for image in both.images) == {12: 140, 10: 35}
     for image, identifier in zip(both.images, both.ids, strict=True):
         assert image.shape[0] == (12 if identifier.startswith("tr") else 10)

@@ -125,6 +125,7 @@ def test_running_out_of_memory_names_the_batch_size() -> None:
 def test_a_busy_machine_is_on_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
     class Crowded:
         def __init__(self, device: str) -> None: ...
+        def begin(self) -> None: ...
         def notes(self) -> tuple[str, ...]:
             return ("the machine was busy: 43 % of the cores were used by others",)
 
@@ -142,7 +143,7 @@ def test_bf16_runs_in_bf16() -> None:
 
     def build(num_classes: int, image_size: int) -> nn.Module:
         module = tiny_backbone().build(num_classes, image_size)
-        module[6].register_forward_hook(lambda head, inputs, output: seen.append(output.dtype))
+        module.get_submodule("6").register_forward_hook(lambda head, inputs, output: seen.append(output.dtype))
         return module
 
     watched = dataclasses.replace(tiny_backbone("watched"), build=build)
@@ -187,7 +188,8 @@ def without_code_generation(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[nn
 
 
 def test_compiling_is_timed_apart(without_code_generation: list[nn.Module]) -> None:
-    wanted = [(tiny_backbone(f"tiny{number}"), 12) for number in range(4)]
+    # One class's code in more shapes than torch compiles unless it is told to.
+    wanted = [(tiny_backbone(), size) for size in (12, 13, 14, 15)]
     done, failed = measured_speeds(wanted, "cpu", dataclasses.replace(QUICK, compiled=True, repeats=1))
     assert failed == []
     assert len(without_code_generation) == 4
@@ -195,4 +197,26 @@ def test_compiling_is_timed_apart(without_code_generation: list[nn.Module]) -> N
         assert each.compiled
         step = each.batch_size / each.training_images_per_second.median
         assert each.compile_seconds > step
-        assert each.forward_flops == 2 * (12 * 12 * 8 * 27 + 288 * 7)
+        assert each.forward_flops == 2 * (each.image_size**2 * 8 * 27 + 288 * 7)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("compiled", [False, True])
+def test_on_cuda_it_is_the_devices_memory_and_nothing_is_left_unwaited_for(compiled: bool) -> None:
+    def wide(num_classes: int, image_size: int) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(3 * image_size**2, 20_000), nn.Linear(20_000, num_classes))
+
+    backbone = dataclasses.replace(tiny_backbone("wide"), build=wide, classifier="2")
+    measuring = dataclasses.replace(QUICK, precision="auto", batch_size=512, compiled=compiled)
+    done, failed = measured_speeds([(backbone, 64), (tiny_backbone(), 64)], "cuda:0", measuring)
+    assert failed == []
+    found = done[0]
+    assert found.device == torch.cuda.get_device_name(0)
+    # Weights, gradients and momentum of 246 million float32 parameters, and not the other backbone's.
+    assert 3 * 4 * found.parameters <= found.peak_memory_bytes < 5 * 4 * found.parameters
+    assert found.forward_flops == 2 * (3 * 64**2 * 20_000 + 20_000 * 7)
+    # Work that is only queued and not done would look many times faster than the device is.
+    assert 0.02 < found.training_mfu < 1.2
+    assert 0.02 < found.inference_mfu < 1.2
+    assert (found.compile_seconds > 0) == compiled

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from peers.stopwatch import steady_seconds
 from peers.work import Run, Work
 
-#: Steps of the trial turn that each setting of a peer gets; it is the contender's warm-up as well.
+#: Steps of the trials that each setting of a peer gets; they are the contender's warm-up as well.
 TRIAL_STEPS = 4
 
 
@@ -41,26 +41,39 @@ class Pairs:
 
 
 def race(work: Work, ours: Run, peers: Sequence[Peer], rounds: int) -> list[Pairs]:
-    """`work.steps` steps each, in turn: two peers with ferbench between them, then the next two; every other round
-    backwards, so that none always comes first."""
+    """`work.steps` steps each, in turn: two peers with ferbench between them, then the next two.
+
+    Every other round goes backwards, so that none always comes first.
+    """
 
     def seconds(run: Run, steps: int = work.steps) -> float:
         return steady_seconds(run, steps, work.device)
 
     seconds(ours, TRIAL_STEPS)
-    chosen = {
-        peer.name: min(peer.settings, key=lambda word: seconds(peer.settings[word], TRIAL_STEPS)) for peer in peers
-    }
+    runs = {peer.name: _fastest(peer, lambda run: seconds(run, TRIAL_STEPS)) for peer in peers}
     own: dict[str, list[float]] = {peer.name: [] for peer in peers}
     theirs: dict[str, list[float]] = {peer.name: [] for peer in peers}
     for number in range(rounds):
-        turns = list(peers if number % 2 == 0 else reversed(peers))
+        turns = [peer.name for peer in peers]
+        if number % 2:
+            turns.reverse()
         for at in range(0, len(turns), 2):
             pair = turns[at : at + 2]
-            theirs[pair[0].name].append(seconds(pair[0].settings[chosen[pair[0].name]]))
-            between = seconds(ours)
-            for peer in pair:
-                own[peer.name].append(between)
-            for peer in pair[1:]:
-                theirs[peer.name].append(seconds(peer.settings[chosen[peer.name]]))
-    return [Pairs(p.name, chosen[p.name], tuple(theirs[p.name]), tuple(own[p.name])) for p in peers]
+            order = [pair[0], "", *pair[1:]]
+            if len(pair) == 1 and number % 2:
+                order.reverse()
+            times = {name: seconds(runs[name][1] if name else ours) for name in order}
+            for name in pair:
+                theirs[name].append(times[name])
+                own[name].append(times[""])
+    return [Pairs(peer.name, runs[peer.name][0], tuple(theirs[peer.name]), tuple(own[peer.name])) for peer in peers]
+
+
+def _fastest(peer: Peer, seconds: Callable[[Run], float]) -> tuple[str, Run]:
+    """The setting with the fastest of two trials, and its run; a first trial may still be warming up."""
+    trials: dict[str, list[float]] = {word: [] for word in peer.settings}
+    for _ in range(2):
+        for word, run in peer.settings.items():
+            trials[word].append(seconds(run))
+    chosen = min(trials, key=lambda word: min(trials[word]))
+    return chosen, peer.settings[chosen]

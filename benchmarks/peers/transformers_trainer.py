@@ -43,6 +43,7 @@ def trainer_loop(
     from transformers import PrinterCallback, Trainer, TrainingArguments
 
     faces = PilFaces(work) if pil else TensorFaces(work)
+    copied = pil and work.device != "cpu"
 
     def run(steps: int) -> None:
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -57,7 +58,8 @@ def trainer_loop(
                 max_grad_norm=0.0,
                 dataloader_num_workers=workers,
                 dataloader_persistent_workers=workers > 0,
-                dataloader_pin_memory=pil and work.device != "cpu",
+                dataloader_pin_memory=copied,
+                accelerator_config={"non_blocking": copied},
                 remove_unused_columns=False,
                 use_cpu=work.device == "cpu",
                 bf16=work.precision == "bf16",

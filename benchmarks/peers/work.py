@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -90,8 +89,9 @@ class Work:
         if memory_format not in self._modules:
             torch.manual_seed(0)
             module = self.component.build(CLASSES, self.image_size)
-            self._modules[memory_format] = module.to(self.device, memory_format=memory_format)  # type: ignore[call-overload]
-        return self._modules[memory_format]
+            self._modules[memory_format] = module.to(memory_format=memory_format)  # type: ignore[call-overload]
+        # Lightning leaves a module on the CPU.
+        return self._modules[memory_format].to(self.device)
 
     def optimizer(self, module: nn.Module) -> torch.optim.SGD:
         """SGD with Nesterov's momentum, fused; no weight decay on biases and normalisation."""
@@ -101,7 +101,7 @@ class Work:
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=False, fused=True)
+        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=True, fused=True)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return functional.cross_entropy(logits, labels, label_smoothing=self.recipe(self.steps).label_smoothing)
@@ -152,7 +152,3 @@ def pil_transform(work: Work) -> Callable[[object], Tensor]:
 
 def _three_channels(image: Tensor) -> Tensor:
     return image.expand(3, -1, -1)
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -109,7 +109,11 @@ def _show_results(store: Store, prepared: Prepared, *, as_json: bool) -> None:
     from ferbench.leaderboard import leaderboards
 
     boards = {cell.board.fingerprint for cell in prepared.plan.cells}
-    tables = [table for table in leaderboards(store.leaderboard_rows()) if table.board.fingerprint in boards]
+    tables = [
+        table
+        for table in leaderboards(store.leaderboard_rows(), store.speed_measurements())
+        if table.board.fingerprint in boards
+    ]
     if as_json:
         print_json(boards_json(tables))
     else:

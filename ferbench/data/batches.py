@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ from ferbench.data.ahead import Ahead
 from ferbench.data.augmentation import AUGMENTATIONS, Augmentation, Draw, draw
 from ferbench.data.order import BatchOrder
 from ferbench.data.placement import DeviceImages, MappedImages, PlacedImages, moved, place, sent
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["DeviceImages", "Normalisation", "PlacedImages", "TrainingBatches", "evaluation_batches", "place"]
 
@@ -53,15 +57,33 @@ class _Normaliser:
 class _Share:
     """What a step takes of one dataset, on the CPU.
 
-    rows : places in the batch, int64 [b]; None where it is all of it
+    rows : places in the batch, int64 [b]
     indices : int64 [b] in the dataset
     pixels : uint8 [b, C, H, W] where they were gathered from a file
     """
 
     part: int
-    rows: Tensor | None
+    rows: Tensor
     indices: Tensor
     pixels: Tensor | None
+
+
+class _Shares:
+    """A step's work that needs no device: what is drawn, and the pixels of it that lie in files."""
+
+    def __init__(self, images: Sequence[PlacedImages], order: BatchOrder) -> None:
+        self._images = images
+        self._order = order
+        self.read_files = any(isinstance(each, MappedImages) for each in images)
+
+    def __call__(self, step: int) -> list[_Share]:
+        datasets, indices = self._order.batch(step)
+        return [self._share(part, np.flatnonzero(datasets == part), indices) for part in np.unique(datasets).tolist()]
+
+    def _share(self, part: int, rows: NDArray[np.int64], indices: NDArray[np.int64]) -> _Share:
+        images, chosen = self._images[part], torch.from_numpy(indices[rows])
+        pixels = images.gathered(chosen) if isinstance(images, MappedImages) else None
+        return _Share(part, torch.from_numpy(rows), chosen, pixels)
 
 
 class TrainingBatches:
@@ -92,12 +114,11 @@ class TrainingBatches:
         self._moves = self._augmentation != AUGMENTATIONS["none"]
         self._tints = bool(self._augmentation.brightness or self._augmentation.contrast)
         self._grid = _Grid(image_size, device)
-        self._order = order
         self._seed = seed
         self._stage_index = stage_index
         self._device = device
-        mapped = any(isinstance(images, MappedImages) for images, _ in parts)
-        self._shares: Callable[[int], list[_Share]] = Ahead(self._shared) if mapped else self._shared
+        shares = _Shares([images for images, _ in parts], order)
+        self._shares: Callable[[int], list[_Share]] = Ahead(shares) if shares.read_files else shares
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """float32 [B, 3, S, S] in channels_last, normalised, and labels int64 [B]."""
@@ -111,41 +132,23 @@ class TrainingBatches:
         batch = self._normaliser(pixels)
         if values is not None and values.erased is not None:
             # Zero is the mean, now.
-            batch.masked_fill_(self._grid.inside(sent(values.erased, self._device)), 0.0)
+            erased = self._grid.inside(sent(values.erased, self._device))
+            batch.permute(0, 2, 3, 1).view(erased.shape).masked_fill_(erased, 0.0)
         return batch, labels
 
     def _mixed(self, shares: Sequence[_Share], count: int, values: Draw | None) -> tuple[Tensor, Tensor]:
         """As `_made` of several datasets, in drawn order."""
-        made = [
-            self._made(share, values if values is None or share.rows is None else values.of(share.rows))
-            for share in shares
-        ]
+        made = [self._made(share, None if values is None else values.of(share.rows)) for share in shares]
         channels = max(pixels.shape[1] for pixels, _ in made)
         # Whole pictures are put into place, each one run of memory in the format that the network reads.
         size = self._image_size
         whole = torch.empty((count, size * size * channels), device=self._device)
         labels = torch.empty(count, dtype=torch.int64, device=self._device)
         for share, (pixels, own) in zip(shares, made, strict=True):
-            there = slice(None) if share.rows is None else sent(share.rows, self._device)
+            there = sent(share.rows, self._device)
             whole[there] = pixels.expand(-1, channels, -1, -1).permute(0, 2, 3, 1).reshape(len(pixels), -1)
             labels[there] = own
         return whole.view(count, size, size, channels).permute(0, 3, 1, 2), labels
-
-    def _shared(self, step: int) -> list[_Share]:
-        """A step's work that needs no device."""
-        datasets, indices = self._order.batch(step)
-        if len(self._parts) == 1:
-            return [self._share(0, None, indices)]
-        present = np.unique(datasets).tolist()
-        if len(present) == 1:
-            return [self._share(present[0], None, indices)]
-        rows = [np.flatnonzero(datasets == part) for part in present]
-        return [self._share(part, own, indices[own]) for part, own in zip(present, rows, strict=True)]
-
-    def _share(self, part: int, rows: np.ndarray | None, indices: np.ndarray) -> _Share:
-        images, chosen = self._parts[part][0], torch.from_numpy(indices)
-        pixels = images.gathered(chosen) if isinstance(images, MappedImages) else None
-        return _Share(part, None if rows is None else torch.from_numpy(rows), chosen, pixels)
 
     def _made(self, share: _Share, values: Draw | None) -> tuple[Tensor, Tensor]:
         """Float32 [b, C, S, S] of 0..255, geometry and enlargement in one sampling, then colour; labels int64 [b]."""
@@ -194,11 +197,15 @@ class _Grid:
         return torch.addcmul(down, self._line.view(1, 1, -1, 1), x)
 
     def inside(self, boxes: Tensor) -> Tensor:
-        """Rectangles [b, 4] as a Draw has them to bool [b, 1, S, S]: whether a pixel's centre lies within."""
+        """Rectangles [b, 4] as a Draw has them to bool [b, S, 3 * S]: whether a pixel's centre lies within.
+
+        A row holds each pixel three times over, as one of an image in channels_last does.
+        """
         centres = (self._line + 1) / 2
         top, left, bottom, right = boxes[:, :, None].unbind(1)
-        rows, columns = (centres >= top) & (centres < bottom), (centres >= left) & (centres < right)
-        return (rows[:, :, None] & columns[:, None, :])[:, None]
+        rows = (centres >= top) & (centres < bottom)
+        columns = (centres >= left) & (centres < right)
+        return rows[:, :, None] & columns.repeat_interleave(3, dim=1)[:, None, :]
 
 
 def _enlarged(pixels: Tensor, size: int) -> Tensor:

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 #: ITU-R BT.601 luma, as Pillow's mode L has it.
 _LUMA = (0.299, 0.587, 0.114)
 
-#: Pictures that are reduced at once: at most so many, and of at most so many bytes (as floats they take four times that).
+#: Pictures that are reduced at once: at most so many, and of at most so many bytes (as floats they take four times
+#: that).
 _REDUCED_AT_ONCE = 256
 _REDUCED_BYTES = 4 * 2**20
 
@@ -91,7 +92,8 @@ class DeviceImages:
         return self.images.nbytes + (0 if self.in_colour is None else self.in_colour.nbytes)
 
     def pixels(self, indices: Tensor) -> Tensor:
-        return self.images[sent(indices, self.images.device)]
+        # By rows: as plain indexing does it on a CPU, byte for byte, it takes up to ten times as long.
+        return self.images.index_select(0, sent(indices, self.images.device))
 
     def coloured(self, indices: Tensor) -> Tensor | None:
         return None if self.in_colour is None else self.in_colour[sent(indices, self.in_colour.device)]
@@ -320,7 +322,7 @@ def _on_device(
     whole = torch.empty(shape, dtype=torch.uint8, device=device)
     coloured = torch.empty(len(images), dtype=torch.bool)
     for rows, block, colours in _reduced(images, shape, stretched, grey):
-        whole[rows.to(device)] = block.to(device)
+        whole.index_copy_(0, rows.to(device), block.contiguous().to(device))
         coloured[rows] = colours
     return DeviceImages(whole, _told_apart(coloured, shape[1], device))
 

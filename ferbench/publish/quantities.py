@@ -26,8 +26,9 @@ def figure(value: float) -> str:
     """Three digits that count, with thousands separators: 0.188, 16.4, 1,640."""
     if not value:
         return "0"
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:,.{min(digits, 6)}f}"
+    # Rounded first, so that 0.9996 is 1.00.
+    digits = 2 - math.floor(math.log10(abs(float(f"{value:.2e}"))))
+    return f"{value:,.{min(max(digits, 0), 6)}f}"
 
 
 def amount(number: float) -> str:

@@ -18,9 +18,9 @@ _NARROWEST = 40
 
 SPEED_LEGEND = (
     "medians, with the lowest and the highest of all repetitions; train/s, infer/s: images a second in batches; p50, "
-    "p95: of one image alone; memory: peak of training, on a CPU of the whole process; GFLOPs: of one image forward, two FLOPs a multiplication and "
-    "addition; MFU: FLOPs done in a second of training/inference, backward counted as twice forward, over those of a "
-    "large matrix product"
+    "p95: of one image alone; memory: peak of training, on a CPU of the whole process; GFLOPs: of one image forward, "
+    "two FLOPs a multiplication and addition; MFU: FLOPs done in a second of training/inference, backward counted as "
+    "twice forward, over those of a large matrix product"
 )
 
 
@@ -76,7 +76,7 @@ def _precision(each: SpeedMeasurement) -> str:
 
 
 _COLUMNS: tuple[Column[SpeedMeasurement], ...] = (
-    Column("backbone", lambda e: e.backbone, lambda e: ""),
+    Column("backbone", lambda e: e.backbone, lambda e: e.backbone),
     Column("px", lambda e: str(e.image_size), lambda e: "", "right"),
     Column("train/s", lambda e: figure(e.training_images_per_second.median), lambda e: "", "right"),
     Column(
@@ -125,7 +125,7 @@ _CIRCUMSTANCES = ("batch", "precision")
 
 _LEAVING = (
     *("batch", "precision", "of infer/s", "params", "GFLOPs", "MFU %", "memory", "p95 ms"),
-    *("low–high", "p50 ms", "infer/s"),
+    *("low–high", "p50 ms", "infer/s", "backbone"),
 )
 
 
