@@ -68,8 +68,6 @@ QUICK_TO_SLOW = [(0.0001, 20), (0.05, 10), (0.4, 2), (1.9, 2), (2.1, 1), (5.0, 1
 
 
 @pytest.mark.parametrize(("seconds", "steps"), QUICK_TO_SLOW)
-    ("seconds", "steps"), [(0.0001, 20), (0.05, 10), (0.4, 2), (1.9, 2), (2.1, 1), (5.0, 1), (11.0, 0)]
-)
 def test_quick_steps_are_measured_more_often_and_slow_ones_once(clock: Clock, seconds: float, steps: int) -> None:
     speed = of(STAGE, clock.slow(seconds, first=seconds))
     assert len(clock.passes) == 1 + steps
