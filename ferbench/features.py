@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,6 +108,10 @@ def _as_given(rows: Tensor) -> Tensor:
     return rows.permute(0, 3, 1, 2) if rows.ndim == 4 else rows
 
 
+def _counted_on(on_progress: Callable[[int, int], None], view: int, views: int, done: int, total: int) -> None:
+    on_progress(view * total + done, views * total)
+
+
 class FeatureCache:
     """Features on disk below the cache folder; the most recently used stay on the device.
 
@@ -132,13 +137,16 @@ class FeatureCache:
         ----------
         images : called where they have to be computed
         views : 1, or 2 with the mirrored ones
-        on_progress : called with the images that are done, and those there are
+        on_progress : called with the images that are done, and those there are; each view of one counts
 
         Raises
         ------
         TrainingError : the prefix answers with something that is no number
         """
-        found = [self._view(source, about, images, view, on_progress) for view in range(views)]
+        found = [
+            self._view(source, about, images, view, partial(_counted_on, on_progress, view, views))
+            for view in range(views)
+        ]
         return Features(
             tuple(view.values for view in found),
             sum(view.seconds for view in found),

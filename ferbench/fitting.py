@@ -98,7 +98,7 @@ class Fitting:
             )
             learner, classifier, trainable = self.module, self._backbone.classifier, recipe.trainable
         else:
-            features = [self._features(part, self._prefix, recipe.views or 1) for part in samples]
+            features = self._training_features(samples, self._prefix, on_progress)
             batches = FeatureBatches(
                 list(zip(features, labels, strict=True)), order, recipe.augment, stage.seed, stage.index, bench.device
             )
@@ -208,8 +208,31 @@ class Fitting:
             device=self._bench.device,
         )
 
-    def _features(self, samples: LabelledImages, prefix: FrozenPrefix, views: int) -> Features:
-        return self._bench.features.of(prefix, self._about(samples), self._images(samples), views)
+    def _training_features(
+        self, samples: Sequence[LabelledImages], prefix: FrozenPrefix, on_progress: Callable[[Progress], None]
+    ) -> list[Features]:
+        found: list[Features] = []
+        total = self._stage.feature_images
+        began = time.perf_counter()
+        before = 0
+
+        def tell(done: int, _: int) -> None:
+            rate = (before + done) / max(time.perf_counter() - began, 1e-9)
+            on_progress(Progress(before + done, total, None, rate, (total - before - done) / rate))
+
+        for part in samples:
+            found.append(self._features(part, prefix, self._stage.recipe.views or 1, tell))
+            before += found[-1].images
+        return found
+
+    def _features(
+        self,
+        samples: LabelledImages,
+        prefix: FrozenPrefix,
+        views: int,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Features:
+        return self._bench.features.of(prefix, self._about(samples), self._images(samples), views, on_progress)
 
     def _cut(self, samples: LabelledImages) -> FrozenPrefix | None:
         recipe, device = self._stage.recipe, self._bench.device

@@ -50,11 +50,14 @@ class Batches(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a stage stands. `loss` is the mean since the last report; `seconds_left` is of this stage."""
+    """Where a stage stands; `seconds_left` is of this stage.
+
+    loss : mean since the last report; None while features are computed, which the images are then those of
+    """
 
     images_seen: int
     images_total: int
-    loss: float
+    loss: float | None
     images_per_second: float
     seconds_left: float
 

@@ -162,7 +162,8 @@ class BarReporter(LineReporter):
 
     def stage_progress(self, stage: Stage, progress: Progress) -> None:
         if self._task is not None:
-            self._bar.update(self._task, completed=progress.images_seen, description=self.figures(progress))
+            seen, total, words = progress.images_seen, progress.images_total, self.figures(progress)
+            self._bar.update(self._task, completed=seen, total=total, description=words)
 
     def stage_finished(self, stage: Stage, result: StageResult) -> None:
         self._hide()

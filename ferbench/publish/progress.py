@@ -75,17 +75,20 @@ class LogRate:
     def due(self, now: float, share: float) -> bool:
         """Whether a report at this time, with this share of the stage done, is to be written."""
         quiet = now - self._said
+        # Steps begin at nothing again after the features that they are done on.
+        self._share = min(self._share, share)
         if (quiet >= LOG_SECONDS and share - self._share >= LOG_SHARE) or quiet >= LOG_SILENCE_SECONDS:
             self._said, self._share = now, share
             return True
         return False
 
 
-def figures(loss: float, images_per_second: float, stage_left: float, all_left: float | None) -> str:
+def figures(loss: float | None, images_per_second: float, stage_left: float, all_left: float | None) -> str:
     """Loss, speed and time left, of the stage and of the whole command."""
     rate = _rate(images_per_second)
     whole_time = "unknown" if all_left is None else _calm(all_left)
-    return f"loss {loss:.3f}  {rate}  left {_calm(stage_left)}, in all {whole_time}"
+    what = "features" if loss is None else f"loss {loss:.3f}"
+    return f"{what}  {rate}  left {_calm(stage_left)}, in all {whole_time}"
 
 
 def stage_lines(result: StageResult, estimated: float | None) -> list[str]:
