@@ -6,10 +6,13 @@ import contextlib
 import hashlib
 import os
 import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ferbench.errors import CheckpointError, CheckpointLost
+from ferbench.recent_states import RecentStates
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -47,11 +50,22 @@ def write_whole(path: Path, content: bytes, what: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def _mark(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file does, so that it need not be read again."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
 class Checkpoints:
     """The checkpoint folder below the cache folder."""
 
     def __init__(self, cache_folder: Path) -> None:
         self.folder = cache_folder / "checkpoints"
+        self._recent = RecentStates()
+        self._written: dict[str, tuple[str, tuple[int, int, int] | None]] = {}
 
     def path(self, fingerprint: str) -> Path:
         return self.folder / f"{fingerprint}.safetensors"
@@ -71,11 +85,16 @@ class Checkpoints:
         # Cloned one by one: safetensors refuses tensors that share memory, as tied weights do.
         state = {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
         content = save(state, metadata={"stage": fingerprint})
-        write_whole(self.path(fingerprint), content, "checkpoint")
-        return hashlib.sha256(content).hexdigest()
+        # Both wait for something else than Python: one for the processor, the other for the disk.
+        with ThreadPoolExecutor(1) as beside:
+            digest = beside.submit(lambda: hashlib.sha256(content).hexdigest())
+            write_whole(self.path(fingerprint), content, "checkpoint")
+        self._recent.put(fingerprint, state)
+        self._written[fingerprint] = (digest.result(), _mark(self.path(fingerprint)))
+        return digest.result()
 
     def load(self, fingerprint: str, sha256: str | None = None) -> dict[str, Tensor]:
-        """Read a stage's state.
+        """A stage's state, which nobody may write into: as it was saved a moment ago, or read.
 
         Raises
         ------
@@ -85,6 +104,9 @@ class Checkpoints:
         from safetensors.torch import load
 
         path = self.path(fingerprint)
+        recent = self._at_hand(fingerprint, sha256)
+        if recent is not None:
+            return dict(recent)
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -104,5 +126,13 @@ class Checkpoints:
             os.utime(path)
         return state
 
+    def _at_hand(self, fingerprint: str, sha256: str | None) -> Mapping[str, Tensor] | None:
+        """A state that this process has written, while its file is still the one that was written."""
+        digest, mark = self._written.get(fingerprint, ("", None))
+        if mark is None or digest != (sha256 or digest) or _mark(self.path(fingerprint)) != mark:
+            return None
+        return self._recent.get(fingerprint)
+
     def remove(self, fingerprint: str) -> None:
+        self._recent.drop(fingerprint)
         self.path(fingerprint).unlink(missing_ok=True)

@@ -64,6 +64,8 @@ class FeatureInput:
 
     backbone : its name, version and library
     content : hash of the images (`LabelledImages.content`)
+    origin : names the frozen part by where it comes from and where it is cut; empty where it is known by a hash alone,
+        which for a large backbone takes as long as some steps
     """
 
     backbone: str
@@ -73,6 +75,7 @@ class FeatureInput:
     grey: bool
     precision: str
     device: str
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +242,7 @@ def _key(source: FeatureSource, about: FeatureInput, view: int) -> str:
             _LAYOUT,
             PREPROCESSING_VERSION,
             about.backbone,
-            source.state_sha256,
+            about.origin or source.state_sha256,
             about.content,
             list(about.normalisation.mean),
             list(about.normalisation.std),

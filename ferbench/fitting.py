@@ -60,9 +60,13 @@ class Fitting:
     Parameters
     ----------
     module : what the stage starts from, on the device
+    origin : names what the stage starts from, so that its frozen part need not be hashed; may be empty
     """
 
-    def __init__(self, module: nn.Module, backbone: Backbone, stage: Stage, label_set: str, bench: Workbench) -> None:
+    def __init__(
+        self, module: nn.Module, backbone: Backbone, stage: Stage, label_set: str, bench: Workbench, origin: str = ""
+    ) -> None:
+        self._origin = origin and f"{origin} before {stage.recipe.trainable}"
         self.module = module
         self._backbone = backbone
         self._stage = stage
@@ -206,6 +210,7 @@ class Fitting:
             grey=recipe.grey,
             precision=recipe.precision,
             device=self._bench.device,
+            origin=self._origin,
         )
 
     def _training_features(

@@ -18,7 +18,7 @@ class Recipe:
 
     Units: `images_seen` counts training images over the whole chain (in a resolved stage: of that stage); `warmup` and
     `target_share` are fractions; `lr` is the peak learning rate at the given batch size. `trainable` is `all`, `head`,
-    or the dotted name of a module of the backbone: that one and what is registered after it is trained, the rest frozen.
+    or the dotted name of a module of the backbone: that one and what is registered after it is trained, the rest not.
     """
 
     images_seen: int = 200_000

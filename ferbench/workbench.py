@@ -11,7 +11,9 @@ from ferbench.components import Backbone
 from ferbench.data.batches import DeviceImages, place
 from ferbench.data.roles import LabelledImages, RoleReader
 from ferbench.features import FeatureCache
+from ferbench.memory import reset_peak_memory, return_freed_memory
 from ferbench.partials import Partials
+from ferbench.recent_states import RecentStates
 from ferbench.stages import Stage
 from ferbench.training import KEEP_EVERY_SECONDS
 
@@ -39,8 +41,10 @@ class Workbench:
     checkpoints: Checkpoints = field(init=False)
     partials: Partials = field(init=False)
     features: FeatureCache = field(init=False)
+    initial_states: RecentStates = field(default_factory=RecentStates)
     _placed: dict[tuple[str, int, bool], DeviceImages] = field(default_factory=dict)
     _micro_batches: dict[tuple[object, ...], int] = field(default_factory=dict)
+    _last_kind: tuple[object, ...] | None = None
 
     def __post_init__(self) -> None:
         self.checkpoints = Checkpoints(self.cache_folder)
@@ -55,6 +59,14 @@ class Workbench:
         while len(self._placed) > _PLACED_KEPT:
             del self._placed[next(iter(self._placed))]
         return found
+
+    def begin_stage(self, stage: Stage) -> None:
+        """The stage's peak memory is counted from here on."""
+        if _kind(stage) != self._last_kind:
+            # What larger stages have left behind would count as this one's; alike ones use it again at once.
+            return_freed_memory()
+            self._last_kind = _kind(stage)
+        reset_peak_memory(self.device)
 
     def micro_batch(self, stage: Stage) -> int:
         """How many images of such a stage go through the network at once, as far as is known."""

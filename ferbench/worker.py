@@ -15,7 +15,8 @@ from ferbench.environment import device_kind
 from ferbench.errors import PluginError
 from ferbench.fingerprints import derived_seed
 from ferbench.fitting import Fitted, Fitting
-from ferbench.memory import is_out_of_memory, peak_memory_bytes, release_memory, reset_peak_memory, return_freed_memory
+from ferbench.initialisation import uninitialised
+from ferbench.memory import is_out_of_memory, peak_memory_bytes, release_memory
 from ferbench.records import EpochResult, Predictions, StageResult
 from ferbench.stages import Stage
 from ferbench.svm_head import put_svm_head
@@ -100,41 +101,67 @@ def built(backbone: Backbone, stage: Stage, purpose: str, stage_index: int = 0) 
     return backbone.build(len(stage.classes), stage.recipe.image_size)
 
 
-def _fitting(module: nn.Module, task: StageTask, backbone: Backbone, bench: Workbench) -> Fitting:
-    return Fitting(_on_device(module, bench), backbone, task.stage, task.label_set, bench)
-
-
-def _on_device(module: nn.Module, bench: Workbench) -> nn.Module:
+def _fitting(start: _Start, task: StageTask, backbone: Backbone, bench: Workbench) -> Fitting:
+    module = start.module
     if bench.deterministic and bench.device.startswith("cuda"):
         module = with_deterministic_pooling(module)
-    return module.to(bench.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    module = module.to(bench.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Fitting(module, backbone, task.stage, task.label_set, bench, start.origin)
 
 
-def _from_checkpoint(task: StageTask, trained: StageResult, backbone: Backbone, bench: Workbench) -> nn.Module:
-    module = built(backbone, task.stage, "initialisation")
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """A module in the state that a stage starts from or has ended in, and what names that state."""
+
+    module: nn.Module
+    origin: str = ""
+
+
+def _from_checkpoint(task: StageTask, trained: StageResult, backbone: Backbone, bench: Workbench) -> _Start:
+    with uninitialised():
+        module = built(backbone, task.stage, "initialisation")
     if task.stage.recipe.head_fit == "svm":
         put_svm_head(module, backbone.classifier)
     module.load_state_dict(bench.checkpoints.load(task.stage.fingerprint, trained.checkpoint_sha256))
-    return module
+    return _Start(module)
 
 
-def _started(task: StageTask, backbone: Backbone, bench: Workbench, parent_result: StageResult | None) -> nn.Module:
-    """A module that holds what the stage starts from."""
-    # What earlier stages left behind would count as this one's.
-    return_freed_memory()
-    reset_peak_memory(bench.device)
+def _started(task: StageTask, backbone: Backbone, bench: Workbench, parent_result: StageResult | None) -> _Start:
+    """What the stage starts from: its parent's state, or the initial weights."""
+    bench.begin_stage(task.stage)
     stage = task.stage
-    module = built(backbone, stage, "initialisation")
-    _check_classifier(module, backbone)
     if stage.parent is None:
-        load_initial_weights(backbone, module, stage.weights)
-        return module
-    state = bench.checkpoints.load(stage.parent, None if parent_result is None else parent_result.checkpoint_sha256)
+        return _initial(stage, backbone, bench)
+    sha256 = None if parent_result is None else parent_result.checkpoint_sha256
+    with uninitialised():
+        module = built(backbone, stage, "initialisation")
+    _check_classifier(module, backbone)
+    state = bench.checkpoints.load(stage.parent, sha256)
     if stage.recipe.head == "new":
         fresh = built(backbone, stage, "head", stage.index).state_dict()
         state.update({name: fresh[name] for name in state if name.startswith(backbone.classifier + ".")})
     module.load_state_dict(state)
-    return module
+    return _Start(module, f"checkpoint {sha256}" if sha256 else "")
+
+
+def _initial(stage: Stage, backbone: Backbone, bench: Workbench) -> _Start:
+    """The initial weights under a head that depends on the seed; the seed's other strategies start from the same."""
+    key = (
+        *(backbone.name, backbone.version, backbone.library, stage.weights.sha256, stage.weights.path),
+        *(stage.seed, stage.classes, stage.recipe.image_size),
+    )
+    origin = f"weights {stage.weights.sha256}" + ("" if stage.weights.is_file else f" seed {stage.seed}")
+    known = bench.initial_states.get(key)
+    if known is not None:
+        with uninitialised():
+            module = built(backbone, stage, "initialisation")
+        module.load_state_dict(known)
+        return _Start(module, origin)
+    module = built(backbone, stage, "initialisation")
+    _check_classifier(module, backbone)
+    load_initial_weights(backbone, module, stage.weights)
+    bench.initial_states.put(key, {name: value.clone() for name, value in module.state_dict().items()})
+    return _Start(module, origin)
 
 
 def _check_classifier(module: nn.Module, backbone: Backbone) -> None:

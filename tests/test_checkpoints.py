@@ -17,7 +17,7 @@ from tiny import tiny_backbone
 from torch import nn
 
 from ferbench.checkpoints import Checkpoints
-from ferbench.errors import CheckpointError
+from ferbench.errors import CheckpointError, CheckpointLost
 
 NAME = "ab" * 32
 
@@ -171,3 +171,25 @@ def test_a_writer_that_is_killed_leaves_no_checkpoint_by_halves(tmp_path: Path) 
     assert len(seen) > 1
     state = checkpoints.load("kill")
     assert len(set(state["weight"].flatten().tolist()) | set(state["bias"].tolist())) == 1
+
+
+def test_what_was_saved_a_moment_ago_is_not_read_again_unless_its_file_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints, module = Checkpoints(tmp_path), nn.Linear(3, 4)
+    sha256 = checkpoints.save("f", module)
+    read: list[Path] = []
+    plain = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda self: read.append(self) or plain(self))
+    assert torch.equal(checkpoints.load("f", sha256)["weight"], module.weight) and read == []
+    with pytest.raises(CheckpointLost, match="is not the file that was stored"):
+        checkpoints.load("f", "0" * 64)
+    read.clear()
+    content = bytearray(plain(checkpoints.path("f")))
+    content[-1] ^= 1
+    checkpoints.path("f").write_bytes(content)
+    with pytest.raises(CheckpointLost, match="is not the file that was stored"):
+        checkpoints.load("f", sha256)
+    checkpoints.remove("f")
+    with pytest.raises(CheckpointLost, match="cannot be read"):
+        checkpoints.load("f", sha256)

@@ -358,7 +358,7 @@ def test_progress_is_told(cache: FeatureCache) -> None:
     images, _ = placed(300)
     told: list[tuple[int, int]] = []
     cache.of(prefix_of(tiny_module()), ABOUT, lambda: images, 2, lambda done, total: told.append((done, total)))
-    assert told == [(256, 300), (300, 300)] * 2
+    assert told == [(256, 600), (300, 600), (556, 600), (600, 600)]
 
 
 class Both:

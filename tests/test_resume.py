@@ -165,7 +165,7 @@ def test_a_disk_that_takes_nothing_is_one_line_and_keeps_what_was_there(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(CheckpointError, match="partial checkpoint of .* No space left on device"):
+    with pytest.raises(CheckpointError, match=r"partial checkpoint of .* No space left on device"):
         partials.save("f", partial_of(fresh()), 8)
     monkeypatch.undo()
     assert partials.load("f") is not None

@@ -321,8 +321,7 @@ def greedy_backbone(most: int, kind: type[Exception] = torch.OutOfMemoryError) -
             return images
 
     def build(num_classes: int, image_size: int) -> nn.Module:
-        torch_module = nn.Sequential(nn.Conv2d(3, 4, 3), Greedy(), nn.Flatten(), nn.Linear(400, num_classes))
-        return torch_module
+        return nn.Sequential(nn.Conv2d(3, 4, 3), Greedy(), nn.Flatten(), nn.Linear(400, num_classes))
 
     return dataclasses.replace(tiny_backbone("greedy"), build=build, classifier="3")
 

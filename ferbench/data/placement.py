@@ -34,7 +34,7 @@ _LUMA = (0.299, 0.587, 0.114)
 #: Pictures that are reduced at once: at most so many, and of at most so many bytes (as floats they take four times
 #: that).
 _REDUCED_AT_ONCE = 256
-_REDUCED_BYTES = 4 * 2**20
+_REDUCED_BYTES = 2**20
 
 #: Raised when the layout of the files changes.
 _LAYOUT = 1
