@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from ferbench.components import Backbone
-from ferbench.data.batches import DeviceImages, Normalisation, TrainingBatches, evaluation_batches
+from ferbench.data.batches import Normalisation, TrainingBatches, evaluation_batches
 from ferbench.data.order import BatchOrder
+from ferbench.data.placement import PlacedImages
 from ferbench.data.roles import LabelledImages
 from ferbench.errors import DatasetError
 from ferbench.features import FeatureBatches, FeatureInput, Features, affordable, feature_probabilities, svm_inputs
@@ -196,7 +197,7 @@ class Fitting:
     def _samples(self) -> list[LabelledImages]:
         return [self._bench.roles.train(part.dataset, self._label_set, part.fraction) for part in self._stage.parts]
 
-    def _images(self, samples: LabelledImages) -> Callable[[], DeviceImages]:
+    def _images(self, samples: LabelledImages) -> Callable[[], PlacedImages]:
         recipe = self._stage.recipe
         return lambda: self._bench.placed(samples, recipe.image_size, recipe.grey)
 

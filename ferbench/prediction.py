@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from ferbench.data.batches import DeviceImages, Normalisation, evaluation_batches
+from ferbench.data.batches import Normalisation, evaluation_batches
+from ferbench.data.placement import PlacedImages
 from ferbench.errors import TrainingError
 from ferbench.memory import is_out_of_memory, release_memory
 from ferbench.training import autocast
@@ -18,7 +19,7 @@ _AT_ONCE = 256
 
 def probabilities(
     module: nn.Module,
-    images: DeviceImages,
+    images: PlacedImages,
     normalisation: Normalisation,
     image_size: int,
     device: str,

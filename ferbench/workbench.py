@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ferbench.checkpoints import Checkpoints
 from ferbench.components import Backbone
-from ferbench.data.batches import DeviceImages, place
+from ferbench.data.placement import PlacedImages, free_room, place, placed_bytes
 from ferbench.data.roles import LabelledImages, RoleReader
 from ferbench.features import FeatureCache
 from ferbench.memory import reset_peak_memory, return_freed_memory
@@ -42,7 +42,7 @@ class Workbench:
     partials: Partials = field(init=False)
     features: FeatureCache = field(init=False)
     initial_states: RecentStates = field(default_factory=RecentStates)
-    _placed: dict[tuple[str, int, bool], DeviceImages] = field(default_factory=dict)
+    _placed: dict[tuple[str, int, bool], PlacedImages] = field(default_factory=dict)
     _micro_batches: dict[tuple[object, ...], int] = field(default_factory=dict)
     _last_kind: tuple[object, ...] | None = None
 
@@ -51,10 +51,23 @@ class Workbench:
         self.partials = Partials(self.cache_folder)
         self.features = FeatureCache(self.cache_folder)
 
-    def placed(self, samples: LabelledImages, image_size: int, grey: bool) -> DeviceImages:
-        """Samples on the device; the most recently used sets stay there."""
+    def placed(self, samples: LabelledImages, image_size: int, grey: bool) -> PlacedImages:
+        """Samples on the device, where the most recently used sets stay; memory-mapped where there is no room."""
         key = (samples.content, image_size, grey)
-        found = self._placed.pop(key, None) or place(samples.images, image_size, self.device, grey=grey)
+        found = self._placed.pop(key, None)
+        if found is None:
+            needed = placed_bytes(samples.images, image_size, grey=grey)
+            while self._placed and needed > free_room(self.device):
+                del self._placed[next(iter(self._placed))]
+            found = place(
+                samples.images,
+                image_size,
+                self.device,
+                grey=grey,
+                room_bytes=free_room(self.device),
+                cache_folder=self.cache_folder,
+                content=samples.content,
+            )
         self._placed[key] = found
         while len(self._placed) > _PLACED_KEPT:
             del self._placed[next(iter(self._placed))]
