@@ -34,7 +34,7 @@ from ferbench.store import open_store
 STRATEGIES = (
     *("target-only", "source-only", "cascade", "cascade+linear-probe", "cascade+lp-ft", "linear-probe", "lp-ft"),
 )
-RECIPE = (("images_seen", 2048), ("image_size", 64), ("precision", "fp32"))
+RECIPE = (("images_seen", 4096), ("image_size", 64), ("precision", "fp32"))
 MATRIX = Matrix(
     backbones=("alexnet", "tv/mobilenet_v3_small"),
     strategies=STRATEGIES,

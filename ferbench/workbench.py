@@ -44,7 +44,7 @@ class Workbench:
     initial_states: RecentStates = field(default_factory=RecentStates)
     _placed: dict[tuple[str, int, bool], PlacedImages] = field(default_factory=dict)
     _micro_batches: dict[tuple[object, ...], int] = field(default_factory=dict)
-    _last_kind: tuple[object, ...] | None = None
+    _last_network: tuple[str, int] | None = None
 
     def __post_init__(self) -> None:
         self.checkpoints = Checkpoints(self.cache_folder)
@@ -75,10 +75,11 @@ class Workbench:
 
     def begin_stage(self, stage: Stage) -> None:
         """The stage's peak memory is counted from here on."""
-        if _kind(stage) != self._last_kind:
-            # What larger stages have left behind would count as this one's; alike ones use it again at once.
+        network = (stage.backbone, stage.recipe.image_size)
+        if network != self._last_network:
+            # What a larger one has left behind would count as this one's; the same one uses it again at once.
             return_freed_memory()
-            self._last_kind = _kind(stage)
+            self._last_network = network
         reset_peak_memory(self.device)
 
     def micro_batch(self, stage: Stage) -> int:
