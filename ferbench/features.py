@@ -29,7 +29,7 @@ from ferbench.data.ahead import Ahead
 from ferbench.data.augmentation import AUGMENTATIONS, draw
 from ferbench.data.batches import Normalisation, PlacedImages, evaluation_batches
 from ferbench.data.order import BatchOrder
-from ferbench.data.placement import sent
+from ferbench.data.transfer import sent
 from ferbench.environment import device_kind
 from ferbench.errors import RecipeError, TrainingError
 from ferbench.fingerprints import PREPROCESSING_VERSION, fingerprint

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from ferbench.checkpoints import Checkpoints
 from ferbench.components import Backbone
-from ferbench.data.placement import PlacedImages, free_room, place, placed_bytes
+from ferbench.data.placement import PlacedImages, place, placed_bytes
 from ferbench.data.roles import LabelledImages, RoleReader
+from ferbench.data.room import free_room
 from ferbench.features import FeatureCache
 from ferbench.memory import reset_peak_memory, return_freed_memory
 from ferbench.partials import Partials

@@ -17,18 +17,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ferbench.data import placement
 from ferbench.data.batches import Normalisation, TrainingBatches, evaluation_batches
+from ferbench.data.mapped_images import MappedImages
 from ferbench.data.order import BatchOrder
 from ferbench.data.pictures import Pictures
 from ferbench.data.placement import (
     DeviceImages,
-    MappedImages,
     PlacedImages,
-    free_room,
     place,
     placed_bytes,
 )
+from ferbench.data.room import free_room
 from ferbench.errors import DatasetError
 
 PLAIN = Normalisation((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
@@ -280,6 +279,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from ferbench.data.batches import Normalisation, TrainingBatches
+from ferbench.data.mapped_images import MappedImages
 from ferbench.data.order import BatchOrder
 from ferbench.data.pictures import Pictures
 from ferbench.data.placement import place
@@ -338,8 +338,8 @@ def test_free_room_is_half_of_what_the_machine_or_the_container_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert 0 < free_room("cpu") < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    monkeypatch.setattr(placement, "_MEMORY", tmp_path / "meminfo")
-    monkeypatch.setattr(placement, "_CGROUP", tmp_path)
+    monkeypatch.setattr("ferbench.data.room._MEMORY", tmp_path / "meminfo")
+    monkeypatch.setattr("ferbench.data.room._CGROUP", tmp_path)
     (tmp_path / "meminfo").write_text("MemTotal:  9000 kB\nMemAvailable:    8000 kB\n")
     assert free_room("cpu") == 4000 * 1024
     (tmp_path / "memory.max").write_text("max\n")

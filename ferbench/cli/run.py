@@ -41,8 +41,7 @@ def run(context: click.Context, axes: AxisOptions, force: bool, yes: bool, dry_r
     """Train and score every cell of a matrix.
 
     Every option that may be given several times is an axis; all combinations are run. What is finished already is not
-    run again, and a command that was stopped goes on after its last finished stage. The leaderboard is shown at the
-    end.
+    run again, and a command that was stopped goes on where it was. The leaderboard is shown at the end.
 
     \b
     ferbench run --strategy cascade --backbone vgg16

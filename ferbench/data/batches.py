@@ -18,8 +18,10 @@ from torch.nn import functional
 
 from ferbench.data.ahead import Ahead
 from ferbench.data.augmentation import AUGMENTATIONS, Augmentation, Draw, draw
+from ferbench.data.mapped_images import MappedImages
 from ferbench.data.order import BatchOrder
-from ferbench.data.placement import DeviceImages, MappedImages, PlacedImages, moved, place, sent
+from ferbench.data.placement import DeviceImages, PlacedImages, place
+from ferbench.data.transfer import moved, sent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

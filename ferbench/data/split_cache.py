@@ -7,8 +7,10 @@ renamed: a killed process leaves none by halves.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -162,7 +164,12 @@ class SplitCache:
         whole = len(pixels) == int(shapes.prod(axis=1).sum())
         columns = (stored.class_names, stored.groups, stored.digests, stored.pictures)
         agree = all(column is None or len(column) == len(stored.ids) for column in columns)
-        return stored if whole and agree else None
+        if not (whole and agree):
+            return None
+        # An entry's time tells when it was last of use; a cache that is only read goes by when it was written.
+        with contextlib.suppress(OSError):
+            os.utime(folder)
+        return stored
 
     def _write(self, key: str, dataset: Dataset, samples: Samples, split: str) -> None:
         """Decode a split into the cache, picture by picture, so that it may be larger than memory."""
