@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 from device_figures import Table, snapshot, snapshot_name
+from goals import Goal, loop_goals
+from peers.installed import absent_peers
 from peers.race import Pairs, Peer, race
 from peers.work import Run, Work
 
@@ -21,7 +23,7 @@ from ferbench.memory import hold_freed_memory
 
 WIDTH = 100
 GPU = "cuda:0"
-_WORDS = 57
+_WORDS = 38
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,11 @@ class _Row:
     ratios: tuple[float, ...]
     ours: str
     peer: str
+    verdict: str = ""
 
 
+#: Goals with what was measured, in words; first whether it is reached.
+_GOALS: list[tuple[bool, str]] = []
 _ROWS: list[_Row] = []
 _LINES: list[str] = []
 _TABLES: list[Table] = []
@@ -56,9 +61,18 @@ def _one_allocator() -> None:
 
 @pytest.fixture
 def against(benchmark, request: pytest.FixtureRequest) -> Callable[..., float]:  # type: ignore[no-untyped-def]
-    """`against(ours, peer, rounds)` times both in turn: the median of peer's time over ours (above 1: faster)."""
+    """`against(ours, peer, rounds)` times both in turn: the median of peer's time over ours (above 1: faster).
 
-    def measure(ours: Callable[[], object], peer: Callable[[], object], rounds: int = 7, what: str = "") -> float:
+    A goal in seconds is one for ours, any other for that ratio.
+    """
+
+    def measure(
+        ours: Callable[[], object],
+        peer: Callable[[], object],
+        rounds: int = 7,
+        what: str = "",
+        goal: Goal | None = None,
+    ) -> float:
         ours(), peer()
         peer_seconds: list[float] = []
 
@@ -74,7 +88,8 @@ def against(benchmark, request: pytest.FixtureRequest) -> Callable[..., float]: 
         benchmark.extra_info.update(ratio=ratio, peer_median_seconds=statistics.median(peer_seconds))
         own_median, peer_median = statistics.median(own_seconds), statistics.median(peer_seconds)
         name = what or request.node.name
-        _ROWS.append(_Row("", name, tuple(ratios), f"{own_median:.3g} s", f"{peer_median:.3g} s"))
+        verdict = _judged(goal, own_median if goal and goal.unit else ratio, name)
+        _ROWS.append(_Row("", name, tuple(ratios), _seconds(own_median), _seconds(peer_median), verdict))
         return ratio
 
     return measure
@@ -87,6 +102,7 @@ def raced(benchmark) -> Callable[..., list[Pairs]]:  # type: ignore[no-untyped-d
     def measure(work: Work, ours: Run, peers: Sequence[Peer], rounds: int) -> list[Pairs]:
         found: list[Pairs] = benchmark.pedantic(race, args=(work, ours, peers, rounds), rounds=1, iterations=1)
         images = work.steps * work.batch_size
+        goals = loop_goals(found)
         for pairs in found:
             own_rate = images / statistics.median(pairs.own_seconds)
             peer_rate = images / statistics.median(pairs.peer_seconds)
@@ -98,7 +114,8 @@ def raced(benchmark) -> Callable[..., list[Pairs]]:  # type: ignore[no-untyped-d
                 "peer_images_per_second": peer_rate,
             }
             what = f"{pairs.peer} ({pairs.setting})" if pairs.setting else pairs.peer
-            _ROWS.append(_Row(work.name, what, pairs.ratios, f"{own_rate:.4g}/s", f"{peer_rate:.4g}/s"))
+            verdict = _judged(goals.get(pairs.peer), pairs.ratio, f"{work.name}, against {what}")
+            _ROWS.append(_Row(work.name, what, pairs.ratios, f"{own_rate:.4g}/s", f"{peer_rate:.4g}/s", verdict))
         benchmark.extra_info["environment"] = environment_line(work.device)
         return found
 
@@ -108,18 +125,45 @@ def raced(benchmark) -> Callable[..., list[Pairs]]:  # type: ignore[no-untyped-d
 class _Notes:
     """Figures that a test measured itself."""
 
-    def __call__(self, group: str, what: str, own_seconds: float, peer_seconds: float) -> None:
-        """One pair, as a row of the summary."""
-        _ROWS.append(_Row(group, what, (peer_seconds / own_seconds,), f"{own_seconds:.4g} s", f"{peer_seconds:.4g} s"))
+    def __call__(
+        self, group: str, what: str, own_seconds: float, peer_seconds: float, goal: Goal | None = None
+    ) -> None:
+        """One pair, as a row of the summary.
+
+        A goal from below is one for the ratio of peer's seconds to ours, a goal from above for ours as a part of them.
+        """
+        ratio = peer_seconds / own_seconds
+        verdict = _judged(goal, 1 / ratio if goal and goal.sign == "<=" else ratio, f"{group}: {what}")
+        _ROWS.append(_Row(group, what, (ratio,), _seconds(own_seconds), _seconds(peer_seconds), verdict))
 
     def line(self, text: str) -> None:
         """A figure that is no ratio to a peer, as a line below the summary."""
         _LINES.append(text)
 
+    def figure(self, what: str, goal: Goal, figure: float) -> None:
+        """The same, with what becomes of its goal."""
+        _LINES.append(f"{what}: {goal.told(figure)} ({_judged(goal, figure, what)})")
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds < 1000 else f"{seconds:.0f} s"
+
+
+def _judged(goal: Goal | None, figure: float, what: str) -> str:
+    """The goal's verdict, which is counted; nothing without a goal."""
+    if goal is None:
+        return ""
+    verdict = goal.verdict(figure)
+    _GOALS.append((goal.is_reached(figure), f"{verdict} at {goal.told(figure)}: {what}"))
+    return verdict
+
 
 @pytest.fixture
 def noted() -> _Notes:
-    """`noted(group, what, own_seconds, peer_seconds)` and `noted.line(text)` tell what was measured once."""
+    """`noted(group, what, own_seconds, peer_seconds, goal)`, `noted.line(text)` and `noted.figure(what, goal, figure)`.
+
+    They tell what a test measured itself.
+    """
     return _Notes()
 
 
@@ -145,9 +189,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 def _write_ratios(write: Callable[[str], None], section: Callable[[str], None]) -> None:
     section("speed against peers: medians of paired ratios, above 1: ferbench is faster")
-    for line in textwrap.wrap(environment_line(), WIDTH):
-        write(line)
-    write(f"{'':{_WORDS}} {'ratio':>5} (min to max)   {'ours':>8} {'peer':>8}")
+    for text in filter(None, (environment_line(), absent_peers())):
+        for line in textwrap.wrap(text, WIDTH):
+            write(line)
+    write(f"{'':{_WORDS}} {'ratio':>6} {'(min to max)':16} {'ours':>8} {'peer':>8} goal")
     group = ""
     for row in _ROWS:
         if row.group != group:
@@ -155,10 +200,13 @@ def _write_ratios(write: Callable[[str], None], section: Callable[[str], None]) 
             write(group)
         indent = "  " if row.group else ""
         lines = textwrap.wrap(row.what, _WORDS, initial_indent=indent, subsequent_indent=indent + "  ")
-        spread = f"({min(row.ratios):.2f} to {max(row.ratios):.2f})"
-        lines[-1] = f"{lines[-1]:{_WORDS}} {statistics.median(row.ratios):5.2f} {spread:14} {row.ours:>8} {row.peer:>8}"
+        spread = f"({min(row.ratios):.2f} to {max(row.ratios):.2f})" if len(row.ratios) > 1 else ""
+        figures = f"{statistics.median(row.ratios):6.3f} {spread:16} {row.ours:>8} {row.peer:>8} {row.verdict}"
+        lines[-1] = f"{lines[-1]:{_WORDS}} {figures}".rstrip()
         for line in lines:
             write(line)
-    for text in _LINES:
+    missed = [text for is_reached, text in _GOALS if not is_reached]
+    tally = [f"goals: {len(_GOALS) - len(missed)} reached, {len(missed)} missed"] if _GOALS else []
+    for text in (*_LINES, *tally, *missed):
         for line in textwrap.wrap(text, WIDTH, subsequent_indent="  "):
             write(line)

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
+from goals import loop_goals
 from peers.ferbench_loop import ferbench_loop
 from peers.race import Pairs, Peer, race
 from peers.work import CLASSES, Work
@@ -21,6 +23,7 @@ from peers.work import CLASSES, Work
 from ferbench.calibration import OneBatch
 from ferbench.catalog import Catalog
 from ferbench.components import Backbone
+from ferbench.data.roles import RoleReader
 from ferbench.engine import Engine
 from ferbench.environment import device_kind
 from ferbench.matrix import Matrix, RecipeAxis
@@ -93,10 +96,11 @@ def data_path(work: Work, rounds: int) -> Pairs:
     return pairs
 
 
-def loops_table(title: str, found: Sequence[tuple[Work, Pairs]], note: str = "") -> Table:
-    """Ratios against peers."""
+def loops_table(title: str, found: Sequence[tuple[Work, Pairs]], note: str = "", *, judged: bool = False) -> Table:
+    """Ratios against peers; if `judged`, with the goals of loops and whether they are reached."""
     rows = []
     for work, pairs in found:
+        goal = loop_goals([other for own, other in found if own == work]).get(pairs.peer) if judged else None
         images = work.steps * work.batch_size
         rows.append(
             (
@@ -105,9 +109,11 @@ def loops_table(title: str, found: Sequence[tuple[Work, Pairs]], note: str = "")
                 f"{pairs.ratio:.2f} ({min(pairs.ratios):.2f} to {max(pairs.ratios):.2f})",
                 figure(images / statistics.median(pairs.own_seconds)),
                 figure(images / statistics.median(pairs.peer_seconds)),
+                goal.verdict(pairs.ratio) if goal else "",
             )
         )
-    return Table(title, ("backbone", "peer", "ratio", "ferbench, images/s", "peer, images/s"), tuple(rows), note)
+    columns = ("backbone", "peer", "ratio", "ferbench, images/s", "peer, images/s", "goal")
+    return Table(title, columns, tuple(rows), note)
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,8 @@ class Learning:
     """How a stage came to a level of accuracy on its select samples.
 
     seconds : of training until then, evaluation and compiling left out; None where it never came there
+    majority : share of the most frequent class among the select samples, which is had without learning
+    weights : where it started, in words
     """
 
     level: float
@@ -123,10 +131,13 @@ class Learning:
     best: float
     wall_seconds: float
     result: StageResult
+    majority: float
+    weights: str
+    pretrained: bool
 
     def sentence(self) -> str:
         whole = (
-            f"best {self.best:.1%} in {self.result.images_seen:,} images; "
+            f"best {self.best:.1%} in {self.result.images_seen:,} images, most frequent class {self.majority:.1%}; "
             f"{self.wall_seconds:.1f} s of wall time with evaluation and data"
         )
         if self.seconds is None:
@@ -169,10 +180,19 @@ def time_to_accuracy(
         store.close()
     if outcome.failed or not results.stages:
         raise RuntimeError("; ".join(results.failures) or "nothing was trained")
-    (result,) = results.stages
+    ((stage, result),) = results.stages
     seconds, images = reached(result.history, level)
     best = max(epoch.select_accuracy or 0.0 for epoch in result.history)
-    return Learning(level, seconds, images, best, wall, result)
+    majority = _majority(RoleReader(catalog.dataset, folder, folder / "cache"), (target, auxiliary))
+    start = stage.weights
+    return Learning(level, seconds, images, best, wall, result, majority, start.source, start.is_file)
+
+
+def _majority(roles: RoleReader, datasets: Sequence[str]) -> float:
+    """What always naming the most frequent class gets of the select samples of all datasets together."""
+    labels = [roles.select(name).labels for name in datasets]
+    counts = np.bincount(np.concatenate([own for own in labels if own is not None]))
+    return float(counts.max() / counts.sum())
 
 
 def reached(history: Sequence[EpochResult], level: float) -> tuple[float | None, int | None]:
@@ -190,7 +210,7 @@ def reached(history: Sequence[EpochResult], level: float) -> tuple[float | None,
 class _Results:
     """A reporter that keeps results and failures."""
 
-    stages: list[StageResult] = field(default_factory=list)
+    stages: list[tuple[Stage, StageResult]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     def warn(self, line: str) -> None: ...
@@ -199,7 +219,7 @@ class _Results:
     def run_finished(self, run: Run) -> None: ...
 
     def stage_finished(self, stage: Stage, result: StageResult) -> None:
-        self.stages.append(result)
+        self.stages.append((stage, result))
 
     def stage_failed(self, stage: Stage, line: str, trace: str) -> None:
         self.failures.append(line)

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from goals import FAR_TOO_SLOW, LEADERBOARD, PLAN
 from numpy.typing import NDArray
 from PIL import Image
 from rendered import AUXILIARY, TARGET, cache_with_faces
@@ -120,7 +121,10 @@ def test_planning_alone(noted: Any) -> None:
 
         assert len(plan().cells) == cells
         seconds[cells] = least_seconds(plan, 5 if cells < 10_000 else 2)
-    assert told(noted, "cells to stages, the world known", "cells", seconds) < STEEP
+    what = "cells to stages, the world known"
+    growth = told(noted, what, "cells", seconds)
+    noted.figure(f"plan of 10,000 cells, {what}", PLAN, seconds[10_000].clock)
+    assert growth < STEEP and seconds[10_000].clock < FAR_TOO_SLOW * PLAN.bound
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +156,11 @@ def test_planning_with_data_and_store(noted: Any, folder: Path, finished: bool) 
 
         seconds[cells] = least_seconds(prepare, 3 if cells < 10_000 else 2)
     what = "a finished matrix planned again" if finished else "plan with data from the cache and an empty store"
-    assert told(noted, what, "cells", seconds) < STEEP
+    growth = told(noted, what, "cells", seconds)
+    if not finished:
+        noted.figure("plan of 10,000 cells, data from the cache and an empty store", PLAN, seconds[10_000].clock)
+        assert seconds[10_000].clock < FAR_TOO_SLOW * PLAN.bound
+    assert growth < STEEP
 
 
 def engine(catalog: Catalog, store: Any, folder: Path) -> Engine:
@@ -184,6 +192,8 @@ def test_leaderboard(noted: Any, tmp_path: Path) -> None:
     told(noted, "leaderboard ranked", "runs", ranked)
     shown = ", ".join(f"{runs:,} runs {seconds:.3g} s" for runs, seconds in whole.items())
     noted.line(f"growth, `ferbench leaderboard`, the whole command: {shown}")
+    noted.figure("`ferbench leaderboard` over 10,000 runs, the whole command", LEADERBOARD, whole[10_000])
+    assert whole[10_000] < FAR_TOO_SLOW * LEADERBOARD.bound
 
 
 def _run(command: list[str]) -> None:

@@ -10,28 +10,26 @@ first step, and what comes after the last (`peers.stopwatch`).
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 
 import pytest
 import torch
 from peers.ferbench_loop import ferbench_loop
-from peers.lightning_fit import lightning_loop
+from peers.installed import installed
 from peers.race import Pairs, Peer
-from peers.torch_loops import bare_loop, dataloader_loop
-from peers.transformers_trainer import trainer_loop
+from peers.torch_loops import BARE, bare_loop, dataloader_loop
 from peers.work import Run, Work
 
 Raced = Callable[..., list[Pairs]]
 
-#: What no loop may fall below, whatever the noise; the goals are 0.98 of the bare loop and 1.00 of the best peer.
+#: What no loop may fall below, whatever the noise. The summary says whether the goals are reached (`goals`).
 FAR_BELOW = 0.8
 
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
 def bare(work: Work) -> Peer:
-    return Peer("bare loop on tensors", {"": bare_loop(work)})
+    return Peer(BARE, {"": bare_loop(work)})
 
 
 def peers_of(work: Work) -> list[Peer]:
@@ -44,9 +42,7 @@ def peers_of(work: Work) -> list[Peer]:
             {f"2 workers, {word}": dataloader_loop(work, 2, form) for word, form in FORMATS.items()},
         ),
     ]
-    for name, loop, needs in (("Trainer", trainer_loop, "accelerate"), ("Lightning", lightning_loop, "lightning")):
-        if importlib.util.find_spec(needs) is None:
-            continue
+    for name, loop in installed().items():
         tensors: dict[str, Run] = {f"{count} workers": loop(work, pil=False, workers=count) for count in workers}
         pil: dict[str, Run] = {
             f"{count} workers, {word}": loop(work, pil=True, workers=count, memory_format=form)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING
 
@@ -48,14 +49,17 @@ def _matrix_pooling(pooling: nn.AdaptiveAvgPool2d) -> nn.Module:
     import torch
     from torch import nn
 
-    def means(size: int, wanted: int | None, like: Tensor) -> Tensor:
+    @functools.cache
+    def means(size: int, wanted: int | None, device: torch.device, dtype: torch.dtype) -> Tensor:
         """float [wanted, size]: what each output cell is the mean of; windows as torch has them."""
         count = size if wanted is None else wanted
-        matrix = torch.zeros(count, size)
-        for cell in range(count):
-            start, end = cell * size // count, -((-(cell + 1) * size) // count)
-            matrix[cell, start:end] = 1 / (end - start)
-        return matrix.to(like)
+        # Kept for training too, wherever it is asked for first.
+        with torch.inference_mode(False):
+            matrix = torch.zeros(count, size)
+            for cell in range(count):
+                start, end = cell * size // count, -((-(cell + 1) * size) // count)
+                matrix[cell, start:end] = 1 / (end - start)
+            return matrix.to(device, dtype)
 
     wanted = pooling.output_size
     height, width = wanted if isinstance(wanted, tuple) else (wanted, wanted)
@@ -63,6 +67,7 @@ def _matrix_pooling(pooling: nn.AdaptiveAvgPool2d) -> nn.Module:
     class MatrixPooling(nn.Module):
         def forward(self, images: Tensor) -> Tensor:
             rows, columns = images.shape[-2:]
-            return means(rows, height, images) @ images @ means(columns, width, images).T
+            there = (images.device, images.dtype)
+            return means(rows, height, *there) @ images @ means(columns, width, *there).T
 
     return MatrixPooling()

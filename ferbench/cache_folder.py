@@ -159,9 +159,13 @@ def _used_since(entry: CacheEntry) -> bool:
 
 
 def _remove_folder(path: Path) -> None:
-    if not path.name.startswith(TEMPORARY):
-        # Renamed first: whoever looks for it finds it whole or not at all.
-        aside = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=path.parent))
-        path = path.rename(aside)
     with contextlib.suppress(FileNotFoundError):
+        if not path.name.startswith(TEMPORARY):
+            # Renamed first: whoever looks for it finds it whole or not at all.
+            aside = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=path.parent))
+            try:
+                path = path.rename(aside)
+            except OSError:
+                aside.rmdir()
+                raise
         shutil.rmtree(path)

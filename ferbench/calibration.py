@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ferbench.components import Backbone
+from ferbench.feature_cache import affordable
 from ferbench.frozen_prefix import FrozenPrefix, frozen_prefix
 from ferbench.memory import peak_memory_bytes, reset_peak_memory
 from ferbench.records import Speed, SpeedKey
@@ -32,7 +33,8 @@ _LONG_STEP_SECONDS, _LONGEST_STEP_SECONDS = 2.0, 10.0
 def measured_speed(stage: Stage, backbone: Backbone, device: str, key: SpeedKey) -> Speed:
     """Speed, memory and parameters of a stage's backbone and recipe, after one step of warm-up.
 
-    Where the stage trains on features of a frozen prefix, these and the steps behind them are measured apart.
+    Where the stage trains on features of a frozen prefix, these and the steps behind them are measured apart. Where its
+    features would be too large to be kept it will not, and the speed is that of steps through the whole network.
 
     Parameters
     ----------
@@ -47,7 +49,7 @@ def measured_speed(stage: Stage, backbone: Backbone, device: str, key: SpeedKey)
     if stage.feature_images:
         example = images if len(images) > 1 else images.repeat(2, 1, 1, 1)
         prefix = frozen_prefix(module, backbone.classifier, recipe.trainable, example)
-    if prefix is None:
+    if prefix is None or not affordable(prefix, stage.feature_images):
         steps = _step_rate(module, backbone.classifier, recipe.trainable, images, stage, device)
         features = None
     else:

@@ -50,6 +50,12 @@ def write_whole(path: Path, content: bytes, what: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def _used_now(path: Path) -> None:
+    """A file's time tells when it was last of use; a cache that is only read goes by when it was written."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
+
+
 def _mark(path: Path) -> tuple[int, int, int] | None:
     """What changes when a file does, so that it need not be read again."""
     try:
@@ -121,9 +127,7 @@ class Checkpoints:
             state = load(content)
         except SafetensorError as error:
             raise CheckpointLost(fingerprint, f"checkpoint {path} is damaged: run again with --force") from error
-        # A file's time tells when it was last of use; a cache that is only read goes by when it was written.
-        with contextlib.suppress(OSError):
-            os.utime(path)
+        _used_now(path)
         return state
 
     def _at_hand(self, fingerprint: str, sha256: str | None) -> Mapping[str, Tensor] | None:
@@ -131,7 +135,11 @@ class Checkpoints:
         digest, mark = self._written.get(fingerprint, ("", None))
         if mark is None or digest != (sha256 or digest) or _mark(self.path(fingerprint)) != mark:
             return None
-        return self._recent.get(fingerprint)
+        state = self._recent.get(fingerprint)
+        if state is not None:
+            _used_now(self.path(fingerprint))
+            self._written[fingerprint] = (digest, _mark(self.path(fingerprint)))
+        return state
 
     def remove(self, fingerprint: str) -> None:
         self._recent.drop(fingerprint)

@@ -22,8 +22,8 @@ _SAVED = 0.15
 class Compilation:
     """Compiles a module in the middle of its training on a GPU, once it is known that this pays.
 
-    Call `before(step)` ahead of every step and run what `module` then is. A CPU without AVX-512 gains nothing by
-    compiling, so that nothing is ever compiled there.
+    Call `before(step)` ahead of every step, run what `module` then is, and call `paused` before anything else is done.
+    A CPU without AVX-512 gains nothing by compiling, so that nothing is ever compiled there.
 
     Attributes
     ----------
@@ -40,6 +40,7 @@ class Compilation:
         self._device = device
         self._steps = steps
         self._open = allowed and device.startswith("cuda")
+        self._compiling = False
         self._first = -1
         self._since = 0.0
         self._usual = 0.0
@@ -51,7 +52,9 @@ class Compilation:
         if self._first < 0:
             self._first = step
         done = step - self._first
-        if done == _WARM_STEPS:
+        if self._compiling:
+            self._compiled()
+        elif done == _WARM_STEPS:
             self._since = self._now()
         elif done == _WARM_STEPS + _TIMED_STEPS:
             self._usual = (self._now() - self._since) / _TIMED_STEPS
@@ -60,10 +63,18 @@ class Compilation:
                 return
             self._since = self._now()
             self.module = torch.compile(self._plain, dynamic=False)  # type: ignore[assignment]
+            self._compiling = True
             self.note = f"compiled from step {step + 1} on"
-        elif done == _WARM_STEPS + _TIMED_STEPS + 1:
-            self.seconds = max(0.0, self._now() - self._since - self._usual)
-            self._open = False
+
+    def paused(self) -> None:
+        """Something else than steps is about to be done: what is being timed ends here, or begins again after it."""
+        if self._compiling:
+            self._compiled()
+        self._first = -1
+
+    def _compiled(self) -> None:
+        self.seconds = max(0.0, self._now() - self._since - self._usual)
+        self._compiling = self._open = False
 
     def failed(self, error: Exception) -> bool:
         """Whether an error came from compiling: the plain module then takes over, and the step is done again."""
@@ -72,7 +83,7 @@ class Compilation:
         self.module = self._plain
         self.note = f"not compiled: {type(error).__name__}"
         self.seconds = max(0.0, self._now() - self._since)
-        self._open = False
+        self._compiling = self._open = False
         return True
 
     def _now(self) -> float:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-import datetime
-from collections.abc import Callable, Collection, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,21 +11,25 @@ from ferbench.accelerator import prepare_device
 from ferbench.catalog import Catalog
 from ferbench.data.roles import RoleReader
 from ferbench.environment import chosen_device, current_environment
+from ferbench.errors import CheckpointError
 from ferbench.executors.inprocess import StageFailure, StageWatch, execute
-from ferbench.expressions import label_set
 from ferbench.matrix import Matrix
-from ferbench.metrics import correctness, scores
+from ferbench.metrics import correctness
 from ferbench.plan import CellPlan, Plan
 from ferbench.preparation import Preparation, Prepared
 from ferbench.pruning import keep_within
 from ferbench.publish.cache import kept_warnings
 from ferbench.records import EpochResult, Predictions, Run, StageResult
+from ferbench.rows import Rows
 from ferbench.settings import Settings
 from ferbench.stages import Stage
 from ferbench.store import Store
 from ferbench.training import Progress
 from ferbench.workbench import Workbench
 from ferbench.worker import StageOutcome, StageTask, evaluated
+
+#: In a long command, the cache folder is looked through at this distance.
+_KEEP_WITHIN_EVERY_SECONDS = 600.0
 
 
 class Reporter(Protocol):
@@ -68,7 +71,9 @@ class Engine:
         self._bench = Workbench(catalog.backbone, self._roles, settings.cache_folder, self.device)
         self._bench.deterministic = settings.deterministic
         self._bench.keep_every_seconds = settings.keep_seconds
+        self._bench.warn = reporter.warn
         self._cache_folder, self._cache_bytes = settings.cache_folder, settings.cache_bytes
+        self._rows = Rows(catalog, self._roles, self.environment)
         self._preparation = Preparation(catalog, store, self._bench, self.environment, reporter.warn)
 
     def prepare(self, matrix: Matrix, *, force: bool = False, calibrate: bool = True) -> Prepared:
@@ -87,7 +92,7 @@ class Engine:
         watch = _Watch(self._reporter, self._catalog)
         known = dict(prepared.known)
         failures: dict[str, StageFailure] = {}
-        unpaid: dict[str, StageResult] = {}
+        unpaid = self._unpaid(prepared)
         stages = {stage.fingerprint: stage for stage in prepared.plan.stages}
         waiting = {cell.key: cell for cell in prepared.pending}
         finished: list[Run] = []
@@ -97,11 +102,14 @@ class Engine:
             for key, cell in list(waiting.items()):
                 broken = next((failures[name] for name in cell.stages if name in failures), None)
                 if broken is not None:
-                    run = self._failed(cell, broken.line)
+                    run = self._rows.failed(cell, broken.line)
                     failed.append(run)
                     self._store.save_run(run, None)
                 elif all(name in known for name in cell.stages) and (report := self._report(cell)) is not None:
-                    run = self._finished(cell, [stages[name] for name in cell.stages], known, unpaid, report)
+                    chain = [stages[name] for name in cell.stages]
+                    results = [known[name] for name in cell.stages]
+                    spent = sum(_spent(unpaid.pop(name)) for name in cell.stages if name in unpaid)
+                    run = self._rows.finished(cell, chain, results, spent, report)
                     finished.append(run)
                     self._store.save_run(run, correctness(report), force=force)
                 else:
@@ -113,7 +121,7 @@ class Engine:
         settle()
         left = {task.stage.fingerprint: task.stage for task in prepared.tasks}
         trained: set[str] = set()
-        for task, outcome in execute(prepared.tasks, self._bench, watch, known, prepared.spare):
+        for task, outcome in self._executed(prepared, watch, known):
             left.pop(task.stage.fingerprint, None)
             if isinstance(outcome, StageFailure):
                 failures[task.stage.fingerprint] = outcome
@@ -128,21 +136,49 @@ class Engine:
                 if task.stage.parent in trained:
                     self._drop_parent(task.stage, left.values(), prepared.plan)
             settle()
-        self._keep_within({stage.fingerprint for stage in prepared.plan.stages} - known.keys())
         return Outcome(tuple(finished), tuple(failed), tuple(prepared.finished.values()))
+
+    def _executed(
+        self, prepared: Prepared, watch: StageWatch, known: dict[str, StageResult]
+    ) -> Iterator[tuple[StageTask, StageOutcome | StageFailure]]:
+        """Outcomes as they come, with the cache folder kept within its bound meanwhile and in the end."""
+        planned = {stage.fingerprint for stage in prepared.plan.stages}
+        kept_at = time.monotonic()
+        try:
+            for task, outcome in execute(prepared.tasks, self._bench, watch, known, prepared.spare):
+                yield task, outcome
+                if time.monotonic() - kept_at > _KEEP_WITHIN_EVERY_SECONDS:
+                    # All of the plan: a stage that is stored may be a parent yet.
+                    self._keep_within(planned)
+                    kept_at = time.monotonic()
+        finally:
+            self._keep_within(planned - known.keys())
 
     def _keep_within(self, unfinished: Collection[str]) -> None:
         """Bring the cache folder back to its size, as far as nothing that is needed goes."""
-        kept = keep_within(
-            self._cache_folder, self._cache_bytes, self._store.checkpoint_needs, also_unfinished=unfinished
-        )
+        try:
+            kept = keep_within(
+                self._cache_folder, self._cache_bytes, self._store.checkpoint_needs, also_unfinished=unfinished
+            )
+        except CheckpointError as error:
+            self._reporter.warn(error.line)
+            return
         for line in kept_warnings(kept):
             self._reporter.warn(line)
+
+    def _unpaid(self, prepared: Prepared) -> dict[str, StageResult]:
+        """Stages that an earlier command has trained, and was stopped before a run could pay for them."""
+        if not prepared.pending or not prepared.known:
+            return {}
+        unfinished = self._store.checkpoint_needs().unfinished
+        return {name: result for name, result in prepared.known.items() if name in unfinished}
 
     def _keep(self, task: StageTask, outcome: StageOutcome, plan: Plan) -> None:
         stage = task.stage
         if task.trained is None:
             self._store.save_stage(stage, outcome.result)
+            # Not before: whatever ends this process, the stage is either stored or gone on with.
+            self._bench.partials.remove(stage.fingerprint)
         boards = {cell.cell.target: cell.board for cell in plan.cells if cell.stages[-1] == stage.fingerprint}
         for evaluation, predictions in outcome.predictions:
             if evaluation.role == "report":
@@ -154,96 +190,18 @@ class Engine:
     def _drop_parent(self, stage: Stage, left: Collection[Stage], plan: Plan) -> None:
         """Delete the parent's checkpoint, made by this command, once no planned child waits for it.
 
-        It stays where a cell ends with it.
+        It stays where a cell ends with it, of this plan or of an earlier one.
         """
         parent = stage.parent
         if parent is None or any(other.parent == parent for other in left):
             return
-        if all(cell.stages[-1] != parent for cell in plan.cells):
-            self._bench.checkpoints.remove(parent)
+        if any(cell.stages[-1] == parent for cell in plan.cells) or parent in self._store.checkpoint_needs().finals:
+            return
+        self._bench.checkpoints.remove(parent)
 
     def _report(self, cell: CellPlan) -> Predictions | None:
         board = cell.board
         return self._store.predictions(cell.stages[-1], board.target, board.split, board.fingerprint)
-
-    def _finished(
-        self,
-        cell: CellPlan,
-        chain: list[Stage],
-        known: Mapping[str, StageResult],
-        unpaid: dict[str, StageResult],
-        report: Predictions,
-    ) -> Run:
-        results = [known[name] for name in cell.stages]
-        classes = label_set(cell.cell.recipe.label_set).classes
-        spent = [_spent(unpaid.pop(name)) for name in cell.stages if name in unpaid]
-        return dataclasses.replace(
-            self._blank(cell),
-            status="finished",
-            scores=scores(report, classes),
-            train_seconds=sum(result.train_seconds for result in results),
-            spent_seconds=sum(spent),
-            peak_memory_bytes=max(result.peak_memory_bytes for result in results),
-            parameters=results[-1].parameters,
-            notes=self._notes(cell, chain, results),
-        )
-
-    def _failed(self, cell: CellPlan, line: str) -> Run:
-        return dataclasses.replace(self._blank(cell), error=line)
-
-    def _blank(self, cell: CellPlan) -> Run:
-        return Run(
-            key=cell.key,
-            entry=cell.entry,
-            cell=cell.cell,
-            status="failed",
-            board=cell.board,
-            weights=cell.weights,
-            environment=self.environment,
-            stages=cell.stages,
-            images_seen=cell.images_seen,
-            target_images_seen=cell.target_images_seen,
-            train_fraction=cell.train_fraction,
-            finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        )
-
-    def _notes(self, cell: CellPlan, chain: list[Stage], results: list[StageResult]) -> tuple[str, ...]:
-        notes = []
-        if cell.board.synthetic:
-            notes.append("synthetic faces")
-        elif any(part.synthetic for stage in chain for part in stage.parts):
-            notes.append("trained on synthetic faces too")
-        if cell.weights.is_random:
-            notes.append(
-                "random weights" if cell.cell.weights == "random" else "random weights: no pretrained ones found"
-            )
-        if chain[-1].recipe.head_fit != "sgd":
-            notes.append(f"head fitted by {chain[-1].recipe.head_fit}")
-            if len(chain) > 1 and self._catalog.backbone(cell.cell.backbone).weightless:
-                notes.append("stages before the last leave no trace: nothing but the head is fitted, and it anew")
-        notes.extend(self._copies(cell, chain))
-        for result in results:
-            notes.extend(result.notes)
-        absent = set.intersection(*(set(result.absent_classes) for result in results))
-        if absent:
-            notes.append(f"never trained on {', '.join(sorted(absent))}")
-        target = cell.cell.target
-        if any(stage.select and target in (part.dataset for part in stage.parts) for stage in chain):
-            chosen_on = self._roles.select(target, cell.cell.recipe.label_set).splits.split("+")
-            if set(chosen_on) & set(cell.board.split.split("+")):
-                notes.append("selected on the reported split")
-        return tuple(dict.fromkeys(notes))
-
-    def _copies(self, cell: CellPlan, chain: list[Stage]) -> Iterator[str]:
-        """What of the report split is trained on, picture by picture."""
-        labels = cell.cell.recipe.label_set
-        report = self._roles.report(cell.cell.target, labels).pictures
-        for part in dict.fromkeys(part for stage in chain for part in stage.parts):
-            samples = self._roles.train(part.dataset, labels, part.fraction)
-            trained = set(samples.pictures)
-            if count := sum(picture in trained for picture in report):
-                where = f"{samples.dataset} {samples.splits}"
-                yield f"{count:,} of {len(report):,} reported pictures are among those trained on, in {where}"
 
 
 def _spent(result: StageResult) -> float:

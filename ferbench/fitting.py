@@ -14,17 +14,20 @@ from torch import nn
 from ferbench.components import Backbone
 from ferbench.data.batches import Normalisation, TrainingBatches, evaluation_batches
 from ferbench.data.order import BatchOrder
-from ferbench.data.placement import PlacedImages
+from ferbench.data.placement import PlacedImages, place
 from ferbench.data.roles import LabelledImages
-from ferbench.errors import DatasetError
-from ferbench.features import FeatureBatches, FeatureInput, Features, affordable, feature_probabilities, svm_inputs
+from ferbench.errors import CheckpointError, DatasetError
+from ferbench.feature_batches import FeatureBatches
+from ferbench.feature_cache import FeatureInput, Features, affordable
 from ferbench.fingerprints import derived_seed
 from ferbench.frozen_prefix import FrozenPrefix, frozen_prefix
-from ferbench.prediction import probabilities
+from ferbench.partials import KeptStage
+from ferbench.prediction import feature_probabilities, probabilities
 from ferbench.records import EpochResult, Predictions
 from ferbench.stages import Stage
 from ferbench.svm_head import fit_svm_head, put_svm_head
-from ferbench.training import Batches, Keeping, Progress, Trained, train
+from ferbench.svm_inputs import svm_inputs
+from ferbench.training import Batches, Keeping, Partial, Progress, Trained, train
 from ferbench.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -108,12 +111,27 @@ class Fitting:
                 list(zip(features, labels, strict=True)), order, recipe.augment, stage.seed, stage.index, bench.device
             )
             learner, classifier, trainable = self._prefix.rest, self._prefix.classifier, "all"
+        made_with = f"{bench.circumstances()} {'features' if self._prefix else 'images'}"
+        spent_on_features = sum(part.spent_seconds for part in features)
         kept = bench.partials.load(stage.fingerprint)
+        if kept is not None and kept.made_with == made_with and kept.micro_batch <= bench.micro_batch(stage):
+            # The rest of a stage is computed as its beginning was.
+            bench.set_micro_batch(stage, kept.micro_batch)
+            spent_on_features += kept.spent_seconds
+        else:
+            kept = None
         micro_batch = bench.micro_batch(stage)
-        if kept is not None:
-            # What is gone on with decides: the rest of a stage is computed as its beginning was.
-            micro_batch = min(micro_batch, kept.micro_batch)
-            kept = kept if kept.micro_batch == micro_batch else None
+
+        def keep(partial: Partial) -> None:
+            with bench.beside_the_stage():
+                try:
+                    bench.partials.save(
+                        stage.fingerprint, KeptStage(partial, micro_batch, made_with, spent_on_features)
+                    )
+                except CheckpointError as error:
+                    # The stage can be done without; what it ends in may well have room.
+                    bench.warn(f"a stage could not be kept in the middle of its training: {error.line}")
+
         trained = train(
             learner,
             batches,
@@ -130,11 +148,7 @@ class Fitting:
             trainable=trainable,
             micro_batch=micro_batch,
             start=None if kept is None else kept.partial,
-            keeping=Keeping(
-                lambda partial: bench.partials.save(stage.fingerprint, partial, micro_batch),
-                bench.keep_every_seconds,
-                bench.stop,
-            ),
+            keeping=Keeping(keep, bench.keep_every_seconds, bench.stop),
             may_compile=not bench.deterministic,
         )
         return Fitted(
@@ -144,7 +158,7 @@ class Fitting:
             resumed_at=0 if kept is None else kept.partial.step * recipe.batch_size,
             feature_seconds=sum(part.seconds for part in features),
             feature_images=sum(part.images for part in features),
-            spent_on_features=sum(part.spent_seconds for part in features),
+            spent_on_features=spent_on_features,
         )
 
     def by_svm(self) -> Fitted:
@@ -183,10 +197,10 @@ class Fitting:
         )
 
     def predicted(self, samples: LabelledImages) -> Predictions:
-        """What the module says of every sample; through the features of its frozen part where there are any."""
+        """What the module says of every sample; through features of its frozen part where there is room for them."""
         recipe, device = self._stage.recipe, self._bench.device
         rows: Tensor
-        if self._prefix is not None:
+        if self._prefix is not None and affordable(self._prefix, samples.count):
             features = self._features(samples, self._prefix, 1)
             rows = feature_probabilities(self._prefix.rest, features, device, recipe.precision)
         else:
@@ -212,6 +226,7 @@ class Fitting:
             precision=recipe.precision,
             device=self._bench.device,
             origin=self._origin,
+            deterministic=self._bench.deterministic,
         )
 
     def _training_features(
@@ -223,6 +238,8 @@ class Fitting:
         before = 0
 
         def tell(done: int, _: int) -> None:
+            if self._bench.stop():
+                raise KeyboardInterrupt
             rate = (before + done) / max(time.perf_counter() - began, 1e-9)
             on_progress(Progress(before + done, total, None, rate, (total - before - done) / rate))
 
@@ -242,8 +259,9 @@ class Fitting:
 
     def _cut(self, samples: LabelledImages) -> FrozenPrefix | None:
         recipe, device = self._stage.recipe, self._bench.device
-        images = self._images(samples)()
-        batch = next(iter(evaluation_batches(images, self._normalisation, recipe.image_size, device, _TRIED_ON)))
+        # Of the others none is needed where their features lie on disk.
+        images = place(samples.images[:_TRIED_ON], recipe.image_size, device, grey=recipe.grey)
+        batch = next(evaluation_batches(images, self._normalisation, recipe.image_size, device, _TRIED_ON))
         prefix = frozen_prefix(self.module, self._backbone.classifier, recipe.trainable, batch)
         return prefix if prefix is not None and affordable(prefix, self._stage.feature_images) else None
 

@@ -300,15 +300,24 @@ class _Speeds:
     """The speed board, looked up for a row's cost."""
 
     def __init__(self, measurements: Iterable[SpeedMeasurement]) -> None:
-        self._on_device: dict[tuple[str, int, str], SpeedMeasurement] = {}
+        self._measured: dict[tuple[str, int, str, str | None], list[SpeedMeasurement]] = defaultdict(list)
         self._flops: dict[tuple[str, int], int] = {}
-        # The last ones stay: not compiled before compiled, new before old.
+        # The last ones are taken: not compiled before compiled, new before old.
         for each in sorted(measurements, key=lambda each: (not each.compiled, each.measured_at)):
-            self._on_device[each.backbone, each.image_size, each.device] = each
+            self._measured[each.backbone, each.image_size, each.device, each.precision].append(each)
             self._flops[each.backbone, each.image_size] = each.forward_flops
 
     def of(self, run: RunSummary) -> SpeedMeasurement | None:
-        return self._on_device.get((run.backbone, run.image_size, run.device))
+        """In the row's precision and on its machine, or None.
+
+        A CPU is the row's only with the same processor and threads. Beside an accelerator these matter little: there
+        they decide between several measurements.
+        """
+        found = self._measured.get((run.backbone, run.image_size, run.device, run.precision), [])
+        same = [each for each in found if (each.processor, each.threads) == (run.processor, run.threads)]
+        if not same and run.device != "cpu":
+            same = found
+        return same[-1] if same else None
 
     def flops(self, run: RunSummary) -> int | None:
         """Of one image's forward pass, which is the same wherever it was counted."""

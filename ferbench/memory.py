@@ -14,6 +14,9 @@ _CLEAR = Path("/proc/self/clear_refs")
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 
+#: What a CPU's allocator, mps, cuBLAS and cuDNN say; torch has no exception of its own for these.
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+
 
 def hold_freed_memory() -> bool:
     """Have glibc keep what torch frees, for the rest of the process; False where there is no glibc.
@@ -75,8 +78,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    words = str(error)
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in words or "out of memory" in words)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def release_memory(device: str) -> None:
@@ -88,3 +90,9 @@ def release_memory(device: str) -> None:
         import torch
 
         torch.cuda.empty_cache()
+    elif device.startswith("mps"):
+        import torch
+
+        torch.mps.empty_cache()
+    else:
+        return_freed_memory()

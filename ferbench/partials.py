@@ -24,10 +24,14 @@ class KeptStage:
     """A stage that can be gone on with.
 
     micro_batch : images that went through the module at once
+    made_with : everything but the stage that its bits hang on; elsewhere it is no beginning of the same stage
+    spent_seconds : on features, which are found the next time and would be nobody's
     """
 
     partial: Partial
     micro_batch: int
+    made_with: str = ""
+    spent_seconds: float = 0.0
 
 
 class Partials:
@@ -39,7 +43,7 @@ class Partials:
     def path(self, fingerprint: str) -> Path:
         return self.folder / f"{fingerprint}.safetensors"
 
-    def save(self, fingerprint: str, partial: Partial, micro_batch: int) -> None:
+    def save(self, fingerprint: str, kept: KeptStage) -> None:
         """Keep a stage in place of what was kept of it before.
 
         Raises
@@ -48,6 +52,7 @@ class Partials:
         """
         from safetensors.torch import save
 
+        partial = kept.partial
         groups = [(_MODULE, partial.module), (_OPTIMIZER, partial.optimizer)]
         if partial.best is not None:
             groups.append((_BEST, partial.best[1]))
@@ -60,7 +65,9 @@ class Partials:
         facts = {
             "stage": fingerprint,
             "step": partial.step,
-            "micro_batch": micro_batch,
+            "micro_batch": kept.micro_batch,
+            "made_with": kept.made_with,
+            "spent_seconds": kept.spent_seconds,
             "history": as_plain(partial.history),
             "meter": as_plain(partial.meter),
             "best": None if partial.best is None else partial.best[0],
@@ -90,9 +97,29 @@ class Partials:
                 meter=Meter(**facts["meter"]),
                 best=None if facts["best"] is None else (float(facts["best"]), groups[_BEST]),
             )
-            return KeptStage(partial, int(facts["micro_batch"]))
+            return KeptStage(partial, int(facts["micro_batch"]), str(facts["made_with"]), float(facts["spent_seconds"]))
         except (OSError, SafetensorError, ValueError, KeyError, TypeError):
             return None
+
+    def steps_done(self, fingerprint: str, circumstances: str) -> int:
+        """How many steps of a stage can be gone on from, 0 where there is nothing; the file's header alone is read.
+
+        circumstances : what the command would go on under (`Workbench.circumstances`)
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = self.path(fingerprint)
+        # Of ten thousand stages few are kept in the middle, and an exception costs more than a look.
+        if not path.is_file():
+            return 0
+        try:
+            with safe_open(path, framework="pt") as file:
+                facts = json.loads((file.metadata() or {})["partial"])
+            # Behind the circumstances stands what the steps are done on, which a network that is not cut cannot tell.
+            fits = facts["stage"] == fingerprint and facts["made_with"].rpartition(" ")[0] == circumstances
+            return int(facts["step"]) if fits else 0
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError):
+            return 0
 
     def remove(self, fingerprint: str) -> None:
         try:

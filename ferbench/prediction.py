@@ -1,8 +1,8 @@
-"""What a module says of every sample of a role."""
+"""What a module says of every sample of a role: of its images, or of the features that a frozen part has of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -10,11 +10,9 @@ from torch import Tensor, nn
 from ferbench.data.batches import Normalisation, evaluation_batches
 from ferbench.data.placement import PlacedImages
 from ferbench.errors import TrainingError
-from ferbench.memory import is_out_of_memory, release_memory
+from ferbench.feature_cache import Features
+from ferbench.portions import as_many_as_fit
 from ferbench.training import autocast
-
-#: Images that go through a module at once, where memory allows it.
-_AT_ONCE = 256
 
 
 def probabilities(
@@ -31,26 +29,42 @@ def probabilities(
     ------
     TrainingError : the module answers with something that is no number
     """
+
+    def batches(at_once: int) -> Iterator[Tensor]:
+        return evaluation_batches(images, normalisation, image_size, device, at_once)
+
+    return _answers(module, batches, device, precision)
+
+
+def feature_probabilities(rest: nn.Module, features: Features, device: str, precision: str = "fp32") -> Tensor:
+    """The same from the features of all samples; `rest` is what comes behind the frozen part.
+
+    Raises
+    ------
+    TrainingError : the module answers with something that is no number
+    """
+
+    def batches(at_once: int) -> Iterator[Tensor]:
+        for start in range(0, features.count, at_once):
+            yield features.rows(slice(start, start + at_once)).to(device)
+
+    return _answers(rest, batches, device, precision)
+
+
+def _answers(module: nn.Module, batches: Callable[[int], Iterable[Tensor]], device: str, precision: str) -> Tensor:
+    """Of a module in eval mode, for as many rows at once as there is room for.
+
+    batches : gives all rows in their order, at most so many at once
+    """
     module.eval()
-    at_once = _AT_ONCE
-    while True:
-        try:
-            joined = _answers(
-                module, evaluation_batches(images, normalisation, image_size, device, at_once), device, precision
-            )
-            break
-        except Exception as error:
-            if not is_out_of_memory(error) or at_once == 1:
-                raise
-        at_once //= 2
-        release_memory(device)
+    joined = as_many_as_fit(lambda at_once: _joined(module, batches(at_once), device, precision), device)
     if not torch.isfinite(joined).all():
         raise TrainingError("the trained network answers with NaN: try a smaller --set lr")
     return joined
 
 
 @torch.inference_mode()
-def _answers(module: nn.Module, batches: Iterable[Tensor], device: str, precision: str) -> Tensor:
+def _joined(module: nn.Module, batches: Iterable[Tensor], device: str, precision: str) -> Tensor:
     rows = []
     for batch in batches:
         with autocast(device, precision):

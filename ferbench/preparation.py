@@ -16,7 +16,7 @@ from ferbench.calibration import measured_speed
 from ferbench.catalog import Catalog
 from ferbench.components import Backbone
 from ferbench.costs import PlanCost, plan_cost, speed_key, typical_speeds
-from ferbench.data.roles import check_auxiliary, check_target
+from ferbench.data.roles import LabelledImages, check_auxiliary, check_target
 from ferbench.environment import automatic_precision
 from ferbench.errors import UsageError, WeightsError
 from ferbench.expressions import label_set
@@ -288,6 +288,7 @@ class Preparation:
         training = [task.stage for task in tasks if task.trained is None]
         calibrated = self._calibrated(training, measured) if calibrate else {}
         to_train = {stage.fingerprint for stage in training}
+        circumstances = self._bench.circumstances()
         return plan_cost(
             plan,
             done=[stage.fingerprint for stage in plan.stages if stage.fingerprint not in to_train],
@@ -295,24 +296,35 @@ class Preparation:
             device_kind=self._environment.device_kind,
             threads=self._environment.threads,
             evaluated={
-                task.stage.fingerprint: {
-                    samples.content: samples.count
-                    for samples in (evaluated(self._roles, each, task.label_set) for each in task.evaluations)
-                }
+                task.stage.fingerprint: _counts(
+                    evaluated(self._roles, each, task.label_set) for each in task.evaluations
+                )
                 for task in tasks
             },
             calibrated=frozenset(calibrated),
+            selected={
+                task.stage.fingerprint: _counts(
+                    self._roles.select(part.dataset, task.label_set) for part in task.stage.parts
+                )
+                for task in tasks
+                if task.trained is None and task.stage.recipe.checkpoint == "best-on-select"
+            },
+            steps_done={name: self._bench.partials.steps_done(name, circumstances) for name in to_train},
         )
 
     def _calibrated(self, training: Iterable[Stage], measured: Mapping[SpeedKey, Speed]) -> dict[SpeedKey, Speed]:
-        """Speeds of those kinds of stages that no stage here was of, from the kind that trains most images on."""
+        """Speeds of those kinds of stages that no stage here was of, from the kind that trains most images on.
+
+        Of a kind, the stage with most features is measured: if these can be kept, so can the others'.
+        """
         images: Counter[SpeedKey] = Counter()
-        first: dict[SpeedKey, Stage] = {}
+        largest: dict[SpeedKey, Stage] = {}
         for stage in training:
             key = speed_key(stage, self._environment.device_kind, self._environment.threads)
             if stage.recipe.head_fit == "sgd" and key not in measured:
                 images[key] += stage.recipe.images_seen
-                first.setdefault(key, stage)
+                if key not in largest or stage.feature_images > largest[key].feature_images:
+                    largest[key] = stage
         found: dict[SpeedKey, Speed] = {}
         began = time.monotonic()
         for key, count in images.most_common():
@@ -320,10 +332,15 @@ class Preparation:
                 continue
             backbone = self._catalog.backbone(key.backbone)
             try:
-                found[key] = measured_speed(first[key], backbone, self._bench.device, key)
+                found[key] = measured_speed(largest[key], backbone, self._bench.device, key)
             except Exception:  # the stage itself will fail, be recorded and be told with its reason
                 continue
         return found
+
+
+def _counts(samples: Iterable[LabelledImages]) -> dict[str, int]:
+    """Number of images by their content."""
+    return {each.content: each.count for each in samples}
 
 
 def _task(stage: Stage, cell: CellPlan) -> StageTask:

@@ -41,7 +41,8 @@ class Needs:
         if entry.kind == "leftovers":
             return "leftover"
         if entry.kind == "partials":
-            return "free" if entry.name in self.known else "unfinished"
+            # Of a known stage too: it was being trained again. It goes as soon as its stage is stored.
+            return "unfinished"
         if entry.kind != "checkpoints":
             return "free"
         if entry.name in self.finals:

@@ -42,7 +42,8 @@ class StageResult:
     micro_batch : images that went through the network at once; the recipe's batch size where memory allowed it
     feature_seconds : of `train_seconds`, what computing features took when they were first computed
     features_per_second : of that computation, in images; None where no features were used
-    spent_seconds : what this machine really spent, compilation included; None in results of earlier versions
+    spent_seconds : what this machine really spent, compilation included and attempts that ran out of memory not; None
+        in results of earlier versions
     compile_seconds : of `spent_seconds`, what compiling took
     resumed_at : images that an earlier command had seen, from whose partial checkpoint this one went on
     """
@@ -195,6 +196,8 @@ class RunSummary:
     train_fraction : the part of the target's train samples that was trained on, 0 for none
     correct : bool [n], which samples of the board were answered right, in the board's order; None for a failed run
     spent_seconds, peak_memory_bytes, parameters : as in Run; None for a failed run
+    processor, threads : as in Environment; None for a failed run
+    precision : of the last stage, `fp32` or `bf16`; None for a failed run, and where no store tells
     """
 
     entry: str
@@ -221,6 +224,9 @@ class RunSummary:
     spent_seconds: float | None = None
     peak_memory_bytes: int | None = None
     parameters: int | None = None
+    processor: str | None = None
+    threads: int | None = None
+    precision: str | None = None
 
     @classmethod
     def of(cls, run: Run, correct: NDArray[np.bool_] | None) -> RunSummary:
@@ -253,6 +259,8 @@ class RunSummary:
             spent_seconds=run.spent_seconds if finished else None,
             peak_memory_bytes=run.peak_memory_bytes if finished else None,
             parameters=run.parameters if finished else None,
+            processor=run.environment.processor if finished else None,
+            threads=run.environment.threads if finished else None,
             correct=correct,
         )
 

@@ -76,24 +76,6 @@ class SpeedFailure:
     trace: str = ""
 
 
-def measured_speed_of(
-    backbone: Backbone, image_size: int, device: str, measuring: Measuring | None = None
-) -> SpeedMeasurement:
-    """How fast one backbone is.
-
-    device : as `environment.chosen_device` gives it
-
-    Raises
-    ------
-    UsageError : an image size that is too small
-    TrainingError : it cannot be built, run, or held in memory
-    """
-    done, failed = measured_speeds([(backbone, image_size)], device, measuring)
-    if failed:
-        raise failed[0].error
-    return done[0]
-
-
 def measured_speeds(
     wanted: Sequence[tuple[Backbone, int]],
     device: str,
@@ -102,8 +84,12 @@ def measured_speeds(
 ) -> tuple[list[SpeedMeasurement], list[SpeedFailure]]:
     """How fast backbones are at image sizes, and those that could not be measured, each in the order of `wanted`.
 
+    A failure is a UsageError where the images are too small, else a TrainingError: it cannot be built, run, or held in
+    memory.
+
     Parameters
     ----------
+    device : as `environment.chosen_device` gives it
     on_turn : told a backbone's name before each of its turns, the turn's number from 1, and how many there are
     """
     measuring = measuring or Measuring()
@@ -122,7 +108,8 @@ def measured_speeds(
             work()
         except Exception as error:  # whatever a backbone raises, the others are measured
             subjects.pop(pair, None)
-            failures[pair] = SpeedFailure(*pair, _told(error, *pair, measuring), traceback.format_exc())
+            crowded = any(subject.held_bytes for subject in subjects.values())
+            failures[pair] = SpeedFailure(*pair, _told(error, *pair, measuring, crowded), traceback.format_exc())
             # The traceback holds the backbone's tensors.
             error.__traceback__ = None
             release_memory(device)
@@ -151,6 +138,8 @@ def measured_speeds(
 
 class _Subject:
     """One backbone at one image size: built and warmed up, then measured once a round.
+
+    Between its turns it leaves a GPU, so that many backbones can be measured on a small one.
 
     Attributes
     ----------
@@ -194,8 +183,10 @@ class _Subject:
         self.peak_memory_bytes = peak_memory_bytes(device) - others_bytes
         self.parameters = sum(parameter.numel() for parameter in self._module.parameters())
         tensors = [*self._module.parameters(), *self._module.buffers(), images]
-        self.held_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        self.held_bytes = 0 if _leaves(device) else sum(tensor.numel() * tensor.element_size() for tensor in tensors)
         self._warm_up_inference()
+        if _leaves(device):
+            self._move("cpu")
 
     def _warm_up(self) -> None:
         """Learn how long a training step takes; the first of all, and the first compiled one, are left out of it."""
@@ -216,7 +207,22 @@ class _Subject:
         self._batch_seconds = self._infer(self._images, 1)
 
     def measure(self) -> None:
-        """One repetition of everything, each after one step or batch that does not count: others were here before."""
+        """One repetition of everything, on the device."""
+        if not _leaves(self._device):
+            self._measure()
+            return
+        self._move(self._device)
+        self._measure()
+        self._move("cpu")
+
+    def _move(self, place: str) -> None:
+        """The same tensors elsewhere, with their strides, so that compiled code stays good for them."""
+        self._module.to(place)
+        for images in (self._images, self._image):
+            images.data = images.data.to(place)
+
+    def _measure(self) -> None:
+        """Each after one step or batch that does not count: others were here before."""
         size, budget = self._measuring.batch_size, self._measuring.repeat_seconds
         self._train(1)
         steps = max(_FEWEST, round(budget / self._step_seconds))
@@ -313,14 +319,24 @@ def _spread(values: Sequence[float]) -> Spread:
     return Spread(statistics.median(values), min(values), max(values))
 
 
-def _told(error: Exception, backbone: str, image_size: int, measuring: Measuring) -> FerbenchError:
-    """A failure in one line that names the backbone."""
+def _leaves(device: str) -> bool:
+    """Whether what waits for its turn lies elsewhere; a CPU's memory is the only one there is, and so is mps's."""
+    return device.startswith("cuda")
+
+
+def _told(error: Exception, backbone: str, image_size: int, measuring: Measuring, crowded: bool) -> FerbenchError:
+    """A failure in one line that names the backbone.
+
+    crowded : others wait in the same memory
+    """
     if isinstance(error, UsageError):
         return error
     what = f"{backbone} at {image_size} px could not be measured"
     if is_out_of_memory(error):
         return TrainingError(
-            f"{what}: a batch of {measuring.batch_size} does not fit into memory, try a smaller --batch-size"
+            f"{what}: a batch of {measuring.batch_size} does not fit into memory"
+            f"{' beside the other backbones' if crowded else ''}, try a smaller --batch-size"
+            f"{' or fewer backbones at once' if crowded else ''}"
         )
     return TrainingError(f"{what}: {error.line if isinstance(error, FerbenchError) else one_line(error)}")
 

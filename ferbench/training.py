@@ -26,6 +26,7 @@ from ferbench.optimization import (
 )
 from ferbench.recipes import Recipe
 from ferbench.records import EpochResult
+from ferbench.settings import DEFAULT_KEEP_SECONDS
 from ferbench.trainable import trained_part
 
 if TYPE_CHECKING:
@@ -36,9 +37,6 @@ _LONGEST_HISTORY = 200
 
 #: Seconds between two looks at the loss; each look waits for the device.
 _LOOK_EVERY_SECONDS = 1.0
-
-#: Seconds between two partial checkpoints.
-KEEP_EVERY_SECONDS = 300.0
 
 
 class Batches(Protocol):
@@ -64,9 +62,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """What has been measured: of the whole stage, and of the epoch that has begun."""
+    """What has been measured: of the whole stage, compilation apart, and of the epoch that has begun."""
 
     train_seconds: float = 0.0
+    compile_seconds: float = 0.0
     epoch_seconds: float = 0.0
     epoch_loss: float = 0.0
     epoch_steps: int = 0
@@ -100,7 +99,7 @@ class Keeping:
     """
 
     keep: Callable[[Partial], None]
-    every_seconds: float = KEEP_EVERY_SECONDS
+    every_seconds: float = DEFAULT_KEEP_SECONDS
     stop: Callable[[], bool] = lambda: False
 
 
@@ -182,10 +181,9 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
         compilation.before(step)
-        # Dropout draws from the global generator: seeded here, so that a step depends on nothing before it.
-        torch.manual_seed(derived_seed(seed, stage_index, "dropout", step))
-        clock.tick(step, learner.step(*batches.batch(step)))
+        clock.tick(step, learner.step(*batches.batch(step), derived_seed(seed, stage_index, "dropout", step)))
         if (step + 1) % steps_an_epoch == 0 or step + 1 == steps:
+            compilation.paused()
             epoch = clock.epoch(len(history) + 1, step)
             if select_accuracy is not None:
                 found = select_accuracy(module)
@@ -200,7 +198,8 @@ def train(
             continue
         stopping = keeping.stop()
         if stopping or time.perf_counter() - kept_at >= keeping.every_seconds:
-            meter = clock.meter(step)
+            compilation.paused()
+            meter = clock.meter(step, compilation.seconds)
             keeping.keep(
                 Partial(step + 1, module.state_dict(), optimizer_tensors(optimizer), tuple(history), meter, best)
             )
@@ -214,7 +213,7 @@ def train(
         steps * recipe.batch_size,
         max(0.0, clock.train_seconds - compilation.seconds),
         tuple(history),
-        compilation.seconds,
+        compilation.seconds + (0.0 if start is None else start.meter.compile_seconds),
         (compilation.note,) if compilation.note else (),
     )
 
@@ -238,20 +237,26 @@ class _Learner:
         self._device = device
         self._micro_batch = micro_batch
 
-    def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The batch's loss before the update, a scalar on the device."""
-        self._optimizer.zero_grad(set_to_none=True)
+    def step(self, images: Tensor, labels: Tensor, seed: int) -> Tensor:
+        """The batch's loss before the update, a scalar on the device.
+
+        seed : of dropout, which draws from the global generator: a step depends on nothing before it
+        """
+        loss: Tensor | None = None
         try:
-            loss = self._gradients(images, labels)
+            loss = self._gradients(images, labels, seed)
         except Exception as error:
             if not self._compilation.failed(error):
                 raise
-            self._optimizer.zero_grad(set_to_none=True)
-            loss = self._gradients(images, labels)
+        # Only here, where the exception no longer holds what the compiled step had come to.
+        if loss is None:
+            loss = self._gradients(images, labels, seed)
         self._optimizer.step()
         return loss
 
-    def _gradients(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _gradients(self, images: Tensor, labels: Tensor, seed: int) -> Tensor:
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.manual_seed(seed)
         module, recipe = self._compilation.module, self._recipe
         if self._micro_batch >= len(images):
             with autocast(self._device, recipe.precision):
@@ -280,6 +285,7 @@ class _Clock:
         self._epoch_steps = meter.epoch_steps
         self._epoch_seconds = meter.epoch_seconds
         self.train_seconds = meter.train_seconds
+        self._compiled_before = meter.compile_seconds
         self.restart()
 
     def restart(self) -> None:
@@ -298,10 +304,12 @@ class _Clock:
         self._epoch_loss, self._epoch_steps, self._epoch_seconds = 0.0, 0, 0.0
         return result
 
-    def meter(self, step: int) -> Meter:
-        """All that was measured up to this step."""
+    def meter(self, step: int, compile_seconds: float) -> Meter:
+        """All that was measured up to this step; what compiling took of it is given apart."""
         self._look(step)
-        return Meter(self.train_seconds, self._epoch_seconds, self._epoch_loss, self._epoch_steps)
+        seconds = self.train_seconds - compile_seconds
+        compiled = self._compiled_before + compile_seconds
+        return Meter(seconds, compiled, self._epoch_seconds, self._epoch_loss, self._epoch_steps)
 
     def _look(self, step: int) -> None:
         if not self._losses:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
 
 from ferbench.checkpoints import Checkpoints
 from ferbench.components import Backbone
 from ferbench.data.placement import PlacedImages, place, placed_bytes
 from ferbench.data.roles import LabelledImages, RoleReader
 from ferbench.data.room import free_room
-from ferbench.features import FeatureCache
-from ferbench.memory import reset_peak_memory, return_freed_memory
+from ferbench.environment import device_kind
+from ferbench.feature_cache import FeatureCache
+from ferbench.initialisation import uninitialised
+from ferbench.memory import peak_memory_bytes, release_memory, reset_peak_memory, return_freed_memory
 from ferbench.partials import Partials
 from ferbench.recent_states import RecentStates
+from ferbench.settings import DEFAULT_KEEP_SECONDS
 from ferbench.stages import Stage
-from ferbench.training import KEEP_EVERY_SECONDS
+
+if TYPE_CHECKING:
+    from torch import nn
 
 #: Placed image sets that are kept between stages of one process.
 _PLACED_KEPT = 8
@@ -30,6 +39,7 @@ class Workbench:
     deterministic : on CUDA, the same bits every time
     keep_every_seconds : between two partial checkpoints of a stage
     stop : whether the user has asked for an end of training
+    warn : told what a stage can do without
     """
 
     find_backbone: Callable[[str], Backbone]
@@ -37,14 +47,17 @@ class Workbench:
     cache_folder: Path
     device: str
     deterministic: bool = False
-    keep_every_seconds: float = KEEP_EVERY_SECONDS
+    keep_every_seconds: float = DEFAULT_KEEP_SECONDS
     stop: Callable[[], bool] = lambda: False
+    warn: Callable[[str], None] = lambda line: None
     checkpoints: Checkpoints = field(init=False)
     partials: Partials = field(init=False)
     features: FeatureCache = field(init=False)
     initial_states: RecentStates = field(default_factory=RecentStates)
     _placed: dict[tuple[str, int, bool], PlacedImages] = field(default_factory=dict)
     _micro_batches: dict[tuple[object, ...], int] = field(default_factory=dict)
+    _in_their_state: set[str] = field(default_factory=set)
+    _peak: int = 0
     _last_network: tuple[str, int] | None = None
 
     def __post_init__(self) -> None:
@@ -57,9 +70,7 @@ class Workbench:
         key = (samples.content, image_size, grey)
         found = self._placed.pop(key, None)
         if found is None:
-            needed = placed_bytes(samples.images, image_size, grey=grey)
-            while self._placed and needed > free_room(self.device):
-                del self._placed[next(iter(self._placed))]
+            self._make_room(placed_bytes(samples.images, image_size, grey=grey))
             found = place(
                 samples.images,
                 image_size,
@@ -74,6 +85,15 @@ class Workbench:
             del self._placed[next(iter(self._placed))]
         return found
 
+    def _make_room(self, needed: int) -> None:
+        """Let go of the sets that were not used for longest, where a new one then fits."""
+        room, taken = free_room(self.device), sum(each.device_bytes for each in self._placed.values())
+        if not room < needed <= room + taken:
+            return
+        while self._placed and needed > free_room(self.device):
+            del self._placed[next(iter(self._placed))]
+            release_memory(self.device)
+
     def begin_stage(self, stage: Stage) -> None:
         """The stage's peak memory is counted from here on."""
         network = (stage.backbone, stage.recipe.image_size)
@@ -81,15 +101,49 @@ class Workbench:
             # What a larger one has left behind would count as this one's; the same one uses it again at once.
             return_freed_memory()
             self._last_network = network
+        self._peak = 0
         reset_peak_memory(self.device)
+
+    def peak_memory_bytes(self) -> int:
+        """Peak of the stage that has begun."""
+        return max(self._peak, peak_memory_bytes(self.device))
+
+    @contextmanager
+    def beside_the_stage(self) -> Iterator[None]:
+        """What is done within is not of the stage, and its memory does not count as the stage's."""
+        self._peak = self.peak_memory_bytes()
+        yield
+        return_freed_memory()
+        reset_peak_memory(self.device)
+
+    def circumstances(self) -> str:
+        """What a stage's bits hang on besides the stage: bit equality is promised where it is the same."""
+        where = [device_kind(self.device), f"torch {torch.__version__}"]
+        if self.device == "cpu":
+            where += [f"{torch.get_num_threads()} threads", torch.backends.cpu.get_cpu_capability()]
+        return ", ".join([*where, *(["deterministic"] if self.deterministic else [])])
+
+    def build(self, backbone: Backbone, build: Callable[[], nn.Module]) -> nn.Module:
+        """A module that a whole state is put over next: not drawn where a like one was drawn in this process.
+
+        The first of a kind is drawn, for libraries are imported then and must find torch's initialisers as they are;
+        and one with buffers outside its state is drawn every time.
+        """
+        if backbone.name in self._in_their_state:
+            with uninitialised():
+                return build()
+        module = build()
+        if not any(part._non_persistent_buffers_set for part in module.modules()):
+            self._in_their_state.add(backbone.name)
+        return module
 
     def micro_batch(self, stage: Stage) -> int:
         """How many images of such a stage go through the network at once, as far as is known."""
         return self._micro_batches.get(_kind(stage), stage.recipe.batch_size)
 
-    def halve_micro_batch(self, stage: Stage) -> None:
-        """Stages of this kind were too large for the device's memory."""
-        self._micro_batches[_kind(stage)] = (self.micro_batch(stage) + 1) // 2
+    def set_micro_batch(self, stage: Stage, micro_batch: int) -> None:
+        """From now on, of stages of this kind."""
+        self._micro_batches[_kind(stage)] = micro_batch
 
     def release_data(self) -> None:
         """Take all data off the device, to have its memory."""

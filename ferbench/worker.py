@@ -15,8 +15,7 @@ from ferbench.environment import device_kind
 from ferbench.errors import PluginError
 from ferbench.fingerprints import derived_seed
 from ferbench.fitting import Fitted, Fitting
-from ferbench.initialisation import uninitialised
-from ferbench.memory import is_out_of_memory, peak_memory_bytes, release_memory
+from ferbench.memory import is_out_of_memory, release_memory
 from ferbench.records import EpochResult, Predictions, StageResult
 from ferbench.stages import Stage
 from ferbench.svm_head import put_svm_head
@@ -66,6 +65,8 @@ def run_stage(
 ) -> StageOutcome:
     """Train a stage (unless it is trained already), store its checkpoint and predict what is asked for.
 
+    A partial checkpoint stays until the driver has stored the result: `bench.partials.remove`.
+
     Raises
     ------
     FerbenchError : weights, data, checkpoint or training at fault, in one line
@@ -81,7 +82,6 @@ def run_stage(
     else:
         fitting, fitted = _fitted_in_memory(task, backbone, bench, on_progress, on_epoch, parent_result)
         result = _result(fitting, fitted, stage, bench)
-        bench.partials.remove(stage.fingerprint)
     predictions = [
         (evaluation, fitting.predicted(evaluated(bench.roles, evaluation, task.label_set)))
         for evaluation in task.evaluations
@@ -118,8 +118,7 @@ class _Start:
 
 
 def _from_checkpoint(task: StageTask, trained: StageResult, backbone: Backbone, bench: Workbench) -> _Start:
-    with uninitialised():
-        module = built(backbone, task.stage, "initialisation")
+    module = _to_be_loaded(task.stage, backbone, bench)
     if task.stage.recipe.head_fit == "svm":
         put_svm_head(module, backbone.classifier)
     module.load_state_dict(bench.checkpoints.load(task.stage.fingerprint, trained.checkpoint_sha256))
@@ -133,15 +132,16 @@ def _started(task: StageTask, backbone: Backbone, bench: Workbench, parent_resul
     if stage.parent is None:
         return _initial(stage, backbone, bench)
     sha256 = None if parent_result is None else parent_result.checkpoint_sha256
-    with uninitialised():
-        module = built(backbone, stage, "initialisation")
+    module = _to_be_loaded(stage, backbone, bench)
     _check_classifier(module, backbone)
     state = bench.checkpoints.load(stage.parent, sha256)
     if stage.recipe.head == "new":
         fresh = built(backbone, stage, "head", stage.index).state_dict()
         state.update({name: fresh[name] for name in state if name.startswith(backbone.classifier + ".")})
     module.load_state_dict(state)
-    return _Start(module, f"checkpoint {sha256}" if sha256 else "")
+    # A part that the parent left as it was is that of other seeds too, which its hash tells and a checkpoint does not.
+    left = parent_result is not None and parent_result.features_per_second is not None
+    return _Start(module, f"checkpoint {sha256}" if sha256 and not left else "")
 
 
 def _initial(stage: Stage, backbone: Backbone, bench: Workbench) -> _Start:
@@ -153,8 +153,7 @@ def _initial(stage: Stage, backbone: Backbone, bench: Workbench) -> _Start:
     origin = f"weights {stage.weights.sha256}" + ("" if stage.weights.is_file else f" seed {stage.seed}")
     known = bench.initial_states.get(key)
     if known is not None:
-        with uninitialised():
-            module = built(backbone, stage, "initialisation")
+        module = _to_be_loaded(stage, backbone, bench)
         module.load_state_dict(known)
         return _Start(module, origin)
     module = built(backbone, stage, "initialisation")
@@ -162,6 +161,10 @@ def _initial(stage: Stage, backbone: Backbone, bench: Workbench) -> _Start:
     load_initial_weights(backbone, module, stage.weights)
     bench.initial_states.put(key, {name: value.clone() for name, value in module.state_dict().items()})
     return _Start(module, origin)
+
+
+def _to_be_loaded(stage: Stage, backbone: Backbone, bench: Workbench) -> nn.Module:
+    return bench.build(backbone, lambda: built(backbone, stage, "initialisation"))
 
 
 def _check_classifier(module: nn.Module, backbone: Backbone) -> None:
@@ -181,18 +184,24 @@ def _fitted_in_memory(
 ) -> tuple[Fitting, Fitted]:
     """A trained stage; where the device's memory does not do, in smaller parts of its batches.
 
-    It then starts again from what it started from, so that its numbers are those of that micro-batch throughout.
+    It then starts again from what it started from, so that its numbers are those of that micro-batch throughout. What
+    other stages have left on the device goes first: a stage's numbers do not hang on what ran before it.
     """
+    alone = False
     while True:
-        fitting = _fitting(_started(task, backbone, bench, parent_result), task, backbone, bench)
+        fitting: Fitting | None = None
+        micro_batch = bench.micro_batch(task.stage)
         try:
+            fitting = _fitting(_started(task, backbone, bench, parent_result), task, backbone, bench)
             return fitting, fitting.by_steps(on_progress, on_epoch)
         except Exception as error:
-            if not is_out_of_memory(error) or bench.micro_batch(task.stage) == 1:
+            if not is_out_of_memory(error) or (alone and micro_batch == 1):
                 raise
         # Only here, where the exception no longer holds the step's tensors, can memory be given back.
         del fitting
-        bench.halve_micro_batch(task.stage)
+        if alone:
+            bench.set_micro_batch(task.stage, (micro_batch + 1) // 2)
+        alone = True
         bench.release_data()
         release_memory(bench.device)
 
@@ -209,7 +218,7 @@ def _result(fitting: Fitting, fitted: Fitted, stage: Stage, bench: Workbench) ->
         images_seen=trained.images_seen,
         train_seconds=trained.train_seconds + features,
         images_per_second=trained.images_seen / max(trained.train_seconds, 1e-9),
-        peak_memory_bytes=peak_memory_bytes(bench.device),
+        peak_memory_bytes=bench.peak_memory_bytes(),
         history=trained.history,
         device=device_kind(bench.device),
         threads=torch.get_num_threads(),

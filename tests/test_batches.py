@@ -15,8 +15,9 @@ from torch.nn import functional
 from ferbench.data import augmentation as augmentation_module
 from ferbench.data import batches as batches_module
 from ferbench.data.augmentation import AUGMENTATIONS, Augmentation
-from ferbench.data.batches import DeviceImages, Normalisation, TrainingBatches, evaluation_batches, place
+from ferbench.data.batches import Normalisation, TrainingBatches, evaluation_batches
 from ferbench.data.order import BatchOrder
+from ferbench.data.placement import DeviceImages, place
 
 PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

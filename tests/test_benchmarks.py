@@ -7,7 +7,7 @@ import importlib.util
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -15,20 +15,26 @@ import device_figures
 import numpy as np
 import profile_step
 import pytest
+import stamping
 import torch
+from goals import Goal, loop_goals
+from peers import installed as installed_peers
 from peers import race as races
+from peers.faces import PilFaces
 from peers.ferbench_loop import ferbench_loop
 from peers.lightning_fit import lightning_loop
 from peers.race import Pairs, Peer
 from peers.stopwatch import steady_seconds
 from peers.torch_loops import bare_loop, dataloader_loop
 from peers.transformers_trainer import trainer_loop
-from peers.work import SPARE, Run, Work
-from tiny import tiny_backbone, tiny_catalog
+from peers.work import CLASSES, Run, Work, batches_ahead
+from tiny import Bench, tiny_backbone, tiny_catalog
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from ferbench.records import EpochResult
+from ferbench.plugin_source import from_file
+from ferbench.records import EpochResult, Training
 from ferbench.speed import Measuring
 
 ROOT = Path(__file__).parent.parent
@@ -53,7 +59,7 @@ def _marked_faces(count: int) -> np.ndarray:
 class _MarkedWork(Work):
     @property
     def faces(self) -> np.ndarray:
-        return _marked_faces(self.batch_size * (1 + self.steps + SPARE))
+        return _marked_faces(self.batch_size * (1 + self.steps + self.spare))
 
 
 def _work(steps: int = STEPS) -> Work:
@@ -75,18 +81,27 @@ LOOPS: dict[str, tuple[str, Callable[[Work], Run]]] = {
 
 @dataclasses.dataclass
 class _Seen:
-    """What went through a module, and what its optimizer was."""
+    """What went through a module and into the loss, and what the optimizer was.
 
-    inputs: list[Tensor]
-    losses: list[float]
+    losses : with the logits and labels that they are of
+    """
+
+    inputs: list[Tensor] = dataclasses.field(default_factory=list)
+    losses: list[tuple[float, Tensor, Tensor]] = dataclasses.field(default_factory=list)
     steps: int = 0
     optimizers: set[tuple[object, ...]] = dataclasses.field(default_factory=set)
 
 
 def _watched(loop: Callable[[Work], Run], work: Work) -> _Seen:
     torch.manual_seed(1)
-    seen = _Seen([], [])
+    seen = _Seen()
     run = loop(work)
+    cross_entropy = functional.cross_entropy
+
+    def lost(logits: Tensor, labels: Tensor, *arguments: object, **named: object) -> Tensor:
+        loss: Tensor = cross_entropy(logits, labels, *arguments, **named)  # type: ignore[arg-type]
+        seen.losses.append((loss.item(), logits.detach().clone(), labels.clone()))
+        return loss
 
     def stepped(optimizer: torch.optim.Optimizer, *_: object) -> None:
         seen.steps += 1
@@ -106,7 +121,9 @@ def _watched(loop: Callable[[Work], Run], work: Work) -> _Seen:
         work.module(form).register_forward_pre_hook(passed) for form in (torch.channels_last, torch.contiguous_format)
     ]
     try:
-        run(work.steps)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(functional, "cross_entropy", lost)
+            run(work.steps)
     finally:
         for handle in handles:
             handle.remove()
@@ -144,6 +161,14 @@ def test_every_loop_does_the_same_work(name: str) -> None:
     assert len(set(names)) == len(names) == BATCH * (1 + STEPS)
     assert set(names) <= set(range(55, 255))
     assert torch.equal(inputs[:, 0], inputs[:, 1])
+    # Each picture comes with its own label; the loss is the batch's mean of smoothed cross-entropies.
+    assert len(seen.losses) == 1 + STEPS
+    assert torch.cat([labels for _, _, labels in seen.losses]).tolist() == [(name - 55) % CLASSES for name in names]
+    for loss, logits, labels in seen.losses:
+        scores = logits.double().numpy()
+        surprise = np.log(np.exp(scores).sum(axis=1, keepdims=True)) - scores
+        own = surprise[np.arange(BATCH), labels.numpy()]
+        assert loss == pytest.approx((0.95 * own + 0.05 * surprise.mean(axis=1)).mean(), rel=1e-5)
     across, down, area = _moves(inputs)
     # The square's centre is at 34 of 48 columns and 12 of 48 rows.
     home = torch.tensor([34 / 24 - 1, 12 / 24 - 1])
@@ -175,6 +200,28 @@ def test_the_clock_leaves_out_what_comes_before_the_first_and_after_the_last_ste
         steady_seconds(lambda steps: run(steps + 1), 4, "cpu")
     # The hook is gone after a run that went wrong too.
     assert steady_seconds(run, 1, "cpu") < 0.2
+
+
+def test_workers_have_as_much_to_do_at_the_end_as_before() -> None:
+    """What a DataLoader has given out when the first batch is there, and when the last that is timed is."""
+    work = _work(steps=3)
+    drawn: list[int] = []
+
+    class Counted(torch.utils.data.Sampler[list[int]]):
+        def __iter__(self) -> Iterator[list[int]]:
+            for at in range(0, len(work.faces), BATCH):
+                drawn.append(at)
+                yield list(range(at, at + BATCH))
+
+    loader = torch.utils.data.DataLoader(PilFaces(work), batch_sampler=Counted(), num_workers=2)
+    batches = iter(loader)
+    for number in range(1, 1 + 1 + work.steps):
+        next(batches)
+        assert number < len(drawn) <= number + batches_ahead(2)
+    assert len(drawn) < len(work.faces) // BATCH
+    for _ in batches:
+        pass
+    assert batches_ahead(8) >= 2 * 8
 
 
 def test_a_race_takes_the_better_setting_and_pairs_turns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,6 +305,10 @@ def test_the_peers_of_a_gpu_run_on_a_cpu_too(monkeypatch: pytest.MonkeyPatch) ->
     named = {row[1] for row in table.rows}
     assert {"bare loop on tensors", "DataLoader of PIL images (0 workers)"} <= named
     assert {row[0] for row in table.rows} == {"tiny at 48"}
+    verdicts = {row[1]: row[5] for row in table.rows if row[5]}
+    assert "P1 >= 0.98" in verdicts.pop("bare loop on tensors")
+    ((_, best),) = verdicts.items()
+    assert best.startswith("P2 >= 1 ")
 
 
 def test_time_to_accuracy_is_read_from_the_history(tmp_path: Path) -> None:
@@ -277,6 +328,9 @@ def test_time_to_accuracy_is_read_from_the_history(tmp_path: Path) -> None:
         level=0.3,
         weights="random",
     )
+    # Bars of all classes are equally many.
+    assert learned.majority == pytest.approx(1 / 7)
+    assert (learned.weights, learned.pretrained) == ("random", False)
     assert learned.best > 0.3
     assert learned.seconds is not None
     assert 0 < learned.seconds <= learned.wall_seconds
@@ -314,19 +368,77 @@ def test_the_summary_is_narrow_and_a_snapshot_is_written(tmp_path: Path, monkeyp
     long = "a whole matrix with so many words that they need more than one line of the summary, as some do"
     conftest._ROWS.append(conftest._Row("", long, (1.0, 1.5, 9.0), "12.3 s", "18.4 s"))
     conftest._ROWS.append(conftest._Row("vgg16 at 224", "bare loop", (0.98,), "1234/s", "1259/s"))
+    noted = conftest._Notes()
+    noted("a group", "in time", 0.0625, 0.625, Goal("P4", ">=", 10))
+    noted("a group", "too slow, with a name that is longer than its column", 12345.6, 123456.0, Goal("P4", ">=", 10.5))
+    noted("a group", "a third of the time", 2.0, 6.0, Goal("P2b", "<=", 0.5))
+    noted.figure("a command", Goal("P5", "<=", 0.2, "s"), 0.21)
+    monkeypatch.setattr(installed_peers, "LOOPS", {"Trainer": (trainer_loop, "no_such_package")})
     conftest._TABLES.append(device_figures.Table("A table", ("a", "b"), (("1", "2"),)))
     written: list[str] = []
     reporter = SimpleNamespace(write_line=written.append, section=written.append)
     config = SimpleNamespace(option=SimpleNamespace(snapshot=str(tmp_path)))
     conftest.pytest_terminal_summary(reporter, config)
     text = "\n".join(written)
-    assert "1.50 (1.00 to 9.00)" in text
+    assert "1.500 (1.00 to 9.00)" in text
+    assert f"10.000 {'':16} 0.0625 s  0.625 s P4 >= 10 reached" in text
+    assert "P4 >= 10.5 missed" in text
+    assert f" 3.000 {'':16}      2 s      6 s P2b <= 0.5 reached" in text
+    assert "a command: 0.21 s (P5 <= 0.2 s missed)" in text
+    assert text.endswith(
+        "goals: 2 reached, 2 missed\n"
+        "P4 >= 10.5 missed at 10: a group: too slow, with a name that is longer than its column\n"
+        "P5 <= 0.2 s missed at 0.21 s: a command"
+    )
+    assert "absent because they are not installed: Trainer (needs no_such_package)" in text
     assert max(len(line) for line in text.splitlines() if "Some GPU" not in line) <= conftest.WIDTH
     (file,) = tmp_path.iterdir()
     assert file.name == f"speed-some-gpu-torch-{torch.__version__}.md"
     assert "| 1 | 2 |" in file.read_text()
 
 
-@pytest.mark.parametrize("name", ["test_gpu", "test_training_loop", "test_startup", "test_fer2013_csv"])
+def test_goals_are_of_the_bare_loop_and_of_the_best_peer() -> None:
+    goal = Goal("P", "<=", 0.5)
+    assert goal.verdict(0.5) == "P <= 0.5 reached"
+    assert goal.verdict(0.501) == "P <= 0.5 missed"
+    found = [
+        Pairs(name, "", (seconds,), (1.0,)) for name, seconds in (("bare loop on tensors", 0.5), ("a", 3.0), ("b", 2.0))
+    ]
+    assert {peer: goal.name for peer, goal in loop_goals(found).items()} == {"bare loop on tensors": "P1", "b": "P2"}
+
+
+def test_what_follows_the_last_step_is_measured_from_outside(
+    make_bench: Callable[..., Bench], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = "epoch a 1.0\nepoch a 2.0\nstage a 2.5\nepoch b 4.0\nstage b 4.25\n"
+    assert stamping.seconds_after_steps(notes) == 0.75
+    monkeypatch.setenv(stamping.VARIABLE, str(tmp_path / "stamps"))
+    catalog = tiny_catalog()
+    catalog.add(from_file(Path(stamping.__file__)))
+    bench = make_bench(catalog=catalog)
+    began = time.perf_counter()
+    outcome = bench.run("cascade+linear-probe target-only")
+    wall = time.perf_counter() - began
+    assert not outcome.failed
+    text = (tmp_path / "stamps").read_text()
+    stages = [line.split()[1] for line in text.splitlines() if line.startswith("stage")]
+    assert sorted(stages) == sorted(training.stage for training in bench.store.trainings())
+    trained = sum(training.spent_seconds or 0.0 for training in bench.store.trainings())
+    assert 0 < stamping.seconds_after_steps(text) < wall - trained
+
+
+def test_a_matrix_is_measured_in_three_ways() -> None:
+    suite = _benchmark_file("test_matrix")
+    trainings = [Training("a", 64, 9.0, 3.0, 8, "cpu", 2, 0.0), Training("b", 64, 2.0, None, 8, "cpu", 2, 0.0)]
+    ours = suite.Ours(suite.Spent(10.0, 12.0, 2.0), 1.5, [], trainings, 128)
+    # 3 + 2 seconds of training: of 10 in all, of 8 from the first stage on, of 6.5 without what follows a last step.
+    assert list(ours.over_stages().values()) == pytest.approx([2.0, 1.6, 1.3])
+    spent = suite._spent([sys.executable, "-c", "import time; time.sleep(0.1); print('stage 1/2')"], {})
+    assert 0.1 <= spent.before_stages <= spent.wall
+    stages = [{"fingerprint": name, "seconds": seconds} for name, seconds in (("a", "3"), ("a", "4"), ("b", "1"))]
+    assert suite.ByHand(0, spent, [], stages).shared_seconds == pytest.approx(spent.wall - 8 + 3 + 1)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "benchmarks").glob("test_*.py")))
 def test_benchmark_files_import(name: str) -> None:
     assert [each for each in vars(_benchmark_file(name)) if each.startswith("test_")]

@@ -119,6 +119,10 @@ def test_augmentation_moves_pictures_within_bounds(data: Path, images: str) -> N
     assert labels.tolist() == pictures.labels.tolist()
     difference = (pixels - pictures.normalised).abs().flatten(1).mean(dim=1)
     assert (difference > 0.05).all()
+    # One grey value for all three channels, moved while it was one.
+    assert pictures.uint8.shape[1] == 1
+    grey = pixels * torch.tensor(trainer_matrix.STD).view(3, 1, 1) + torch.tensor(trainer_matrix.MEAN).view(3, 1, 1)
+    torch.testing.assert_close(grey, grey[:, :1].expand_as(grey))
     # Still the same faces: grey levels of a whole picture hardly change.
     assert (pixels.mean(dim=(1, 2, 3)) - pictures.normalised.mean(dim=(1, 2, 3))).abs().max() < 0.5
 
@@ -145,8 +149,8 @@ def test_a_plan_is_done_to_the_image_and_no_sample_is_dropped(  # type: ignore[n
     monkeypatch.setattr(sys, "argv", list(map(str, command)))
     trainer_matrix.main()
 
-    def lines(name: str) -> list[dict[str, str]]:
-        with (tmp_path / "out" / name).open() as file:
+    def lines(name: str, out: str = "out") -> list[dict[str, str]]:
+        with (tmp_path / out / name).open() as file:
             return list(csv.DictReader(file))
 
     planned = {(cell.cell.strategy, str(cell.cell.seed)): cell for cell in plan.cells}
@@ -160,6 +164,38 @@ def test_a_plan_is_done_to_the_image_and_no_sample_is_dropped(  # type: ignore[n
         assert logits.shape == (35, 7)
         assert float(line["accuracy"]) == pytest.approx((logits.argmax(axis=1) == labels).mean())
     assert [line["fingerprint"] for line in lines("stages.csv")] == [f for cell in plan.cells for f in cell.stages]
+
+    monkeypatch.setattr(sys, "argv", [*map(str, command[:-3]), str(tmp_path / "trial"), *command[-2:], "--trial"])
+    trainer_matrix.main()
+    assert [line["fingerprint"] for line in lines("stages.csv", "trial")] == [plan.cells[0].stages[0]]
+
+
+def test_as_many_workers_as_are_given_augment(data: Path) -> None:
+    for images in ("per-image", "batched"):
+        bench = trainer_matrix.Bench(data, images, 2)
+        assert bench.training(STAGE | {"augment": "standard"})[1] == 2
+        assert bench.training(STAGE)[1] == 0
+
+
+def test_coloured_pictures_keep_their_colours(tmp_path: Path) -> None:
+    images, labels = bars(BATCH, 1, SIZE)
+    coloured = np.concatenate([images, images // 2, images // 4], axis=3)
+    np.savez(tmp_path / "small-train.npz", images=coloured, labels=labels)
+    for form in ("per-image", "batched"):
+        dataset, _ = trainer_matrix.Bench(tmp_path, form, 0).training(STAGE | {"augment": "standard"})
+        torch.manual_seed(0)
+        chosen = list(range(BATCH))
+        batch = (
+            dataset.__getitems__(chosen)
+            if form == "batched"
+            else trainer_matrix.collate([dataset[index] for index in chosen])
+        )
+        pixels = batch["pixel_values"]
+        levels = pixels * torch.tensor(trainer_matrix.STD).view(3, 1, 1) + torch.tensor(trainer_matrix.MEAN).view(
+            3, 1, 1
+        )
+        red, green, blue = levels.mean(dim=(0, 2, 3)).tolist()
+        assert red > 1.5 * green > 2 * blue
 
 
 def test_the_plan_names_what_a_stage_needs(bench, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

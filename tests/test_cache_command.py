@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from tiny import Bench, tiny_catalog
+from tiny import Bench, matrix, tiny_catalog
 
 from ferbench.cli import root
 from ferbench.errors import StoreError
@@ -228,6 +228,27 @@ def test_parents_are_free_and_those_of_what_failed_are_not(make_bench: Callable[
     assert waiting not in run.stages
     (again,) = bench.run("cascade", seeds=(1,)).finished
     assert again.stages[0] == waiting and not bench.store.checkpoint_needs().unfinished
+
+
+def test_what_an_interrupted_force_has_trained_stays_until_it_ends(trained: tuple[Bench, Run]) -> None:
+    bench, run = trained
+    (stage,) = run.stages
+    partial = bench.folder / "cache" / "partials" / f"{stage}.safetensors"
+    bench.engine._cache_bytes = 0
+    prepared = bench.engine.prepare(matrix("target-only", auxiliaries=((),)), force=True, calibrate=False)
+    asked = iter(range(100))
+    with pytest.raises(KeyboardInterrupt):
+        bench.engine.run(prepared, force=True, stop=lambda: next(asked) == 3)
+    assert bench.store.stage_result(stage) is not None and partial.exists()
+    # Another row, and the same one unforced, each with a bound that nothing fits in.
+    bench.run("target-only", auxiliaries=((),), recipe={"lr": 0.02})
+    assert not bench.run("target-only", auxiliaries=((),)).finished
+    assert partial.exists()
+    (again,) = bench.run("target-only", auxiliaries=((),), force=True).finished
+    result = bench.store.stage_result(stage)
+    assert result is not None and 0 < result.resumed_at < result.images_seen
+    assert again.stages == run.stages and again.scores == run.scores
+    assert list(partial.parent.iterdir()) == []
 
 
 def test_a_full_cache_is_one_warning(trained: tuple[Bench, Run]) -> None:

@@ -124,6 +124,45 @@ def test_what_was_used_since_it_was_listed_stays(tmp_path: Path) -> None:
     assert path.exists() and (split / "pixels.bin").exists()
 
 
+@pytest.mark.parametrize("when", ["before it is put aside", "put aside", "removed"])
+def test_a_folder_that_another_process_removes_first_is_gone_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    split = put_split(tmp_path, A, pixels=5, age=1)
+    (entry,) = cache_entries(tmp_path, NOW)
+    rename, rmtree = Path.rename, shutil.rmtree
+
+    def renamed(self: Path, target: Path) -> Path:
+        if when == "before it is put aside":
+            rmtree(self)
+        return rename(self, target)
+
+    def removed(path: Path) -> None:
+        if when == "removed":
+            rmtree(path)
+        rmtree(path)
+
+    monkeypatch.setattr(Path, "rename", renamed)
+    monkeypatch.setattr(module.shutil, "rmtree", removed)
+    assert remove_entry(entry)
+    assert not split.exists() and list((tmp_path / "splits").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_put_aside_is_one_line_and_leaves_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = put_split(tmp_path, A, pixels=5, age=1)
+    (entry,) = cache_entries(tmp_path, NOW)
+
+    def refuse(self: Path, target: Path) -> Path:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(CheckpointError, match=rf"{A} cannot be removed: Permission denied"):
+        remove_entry(entry)
+    assert list((tmp_path / "splits").iterdir()) == [split]
+
+
 def test_a_folder_in_which_nothing_may_be_removed_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "checkpoints" / f"{A}.safetensors", 5)
     (entry,) = cache_entries(tmp_path, NOW)

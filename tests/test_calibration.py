@@ -10,6 +10,7 @@ import torch
 from tiny import CLASSES, broken_backbone, tiny_backbone
 from torch import nn
 
+from ferbench import feature_cache
 from ferbench.calibration import measured_speed
 from ferbench.components import Backbone
 from ferbench.costs import speed_key
@@ -88,6 +89,16 @@ def test_a_frozen_part_and_the_steps_behind_it_are_measured_apart(clock: Clock) 
     assert speed.features_per_second == pytest.approx(4 / 0.05)
     # The steps behind it take no time that this clock could tell.
     assert speed.images_per_second > 10**6
+
+
+def test_features_that_are_too_large_are_not_computed(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = dataclasses.replace(STAGE, recipe=dataclasses.replace(RECIPE, trainable="head", augment="none"))
+    # 50 images of 3 x 12 x 12 floats.
+    monkeypatch.setattr(feature_cache, "LARGEST_BYTES", 50 * 4 * 432)
+    assert of(probe, clock.slow(0.05, first=0.5)).features_per_second is not None
+    monkeypatch.setattr(feature_cache, "LARGEST_BYTES", 50 * 4 * 432 - 1)
+    speed = of(probe, clock.slow(0.05, first=0.05))
+    assert speed.features_per_second is None and speed.images_per_second == pytest.approx(4 / 0.05)
 
 
 def test_augmented_without_end_there_is_nothing_to_be_computed_once(clock: Clock) -> None:

@@ -13,7 +13,7 @@ from ferbench.costs import plan_cost, speed_key, typical_speeds
 from ferbench.matrix import Matrix, RecipeAxis, unrolled
 from ferbench.plan import Plan, PlanInputs, make_plan
 from ferbench.records import Board, Speed, SpeedKey
-from ferbench.stages import RANDOM_WEIGHTS, InitialWeights, TrainingPart
+from ferbench.stages import NO_WEIGHTS, RANDOM_WEIGHTS, InitialWeights, TrainingPart
 
 
 def plan(
@@ -55,7 +55,7 @@ def test_totals_stand_alone_and_shared() -> None:
 def test_what_is_done_costs_nothing_and_evaluation_a_third() -> None:
     first, *others = (stage.fingerprint for stage in SHARED.stages)
     measured = {FULL: Speed(FULL, 100.0), HEAD: Speed(HEAD, 400.0)}
-    predicted = {name: {"a": 100, "b": 200} for name in others} | {first: {"a": 10_000}}
+    predicted = {name: {"a": 100, "b": 200} for name in others}
     cost = plan_cost(SHARED, [first], measured, "cpu", 2, predicted)
     assert cost.done_stages == 1 and set(cost.stage_seconds) == set(others)
     # Where everything is trained a forward pass is a third of a step, with a frozen part all of it.
@@ -63,6 +63,58 @@ def test_what_is_done_costs_nothing_and_evaluation_a_third() -> None:
     assert sum(filter(None, cost.training_seconds.values())) == pytest.approx(400 / 100 + 400 / 400)
     nothing = plan_cost(SHARED, [first, *others], {}, "cpu", 2, {})
     assert (nothing.seconds, nothing.checkpoint_bytes, nothing.peak_memory_bytes) == (0.0, 0, 0)
+
+
+def test_what_is_left_of_a_stage_in_the_middle_is_estimated_and_the_whole_beside_the_truth() -> None:
+    first, *_ = (stage.fingerprint for stage in SHARED.stages)
+    measured = {FULL: Speed(FULL, 100.0), HEAD: Speed(HEAD, 400.0)}
+    cost = plan_cost(SHARED, [], measured, "cpu", 2, {}, steps_done={first: 40})
+    # 40 steps of 8 images are done; what the totals of the plan count does not change.
+    assert (cost.stage_seconds[first], cost.training_seconds[first]) == (0.8, 4.0)
+    assert cost.seconds == pytest.approx(0.8 + 4.0 + 1.0)
+    assert cost.images_done == {first: 320} and (cost.images, cost.unique_images) == (2000, 1200)
+    assert cost.critical.seconds == pytest.approx(4.8)
+    more = plan_cost(SHARED, [], measured, "cpu", 2, {}, steps_done={first: 10**6})
+    assert (more.stage_seconds[first], more.images_done) == (0.0, {first: 400})
+
+
+def test_a_stage_in_the_middle_has_its_features() -> None:
+    (probe,) = plan(("linear-probe",)).stages
+    name, measured = probe.fingerprint, {HEAD: Speed(HEAD, 8_000.0, features_per_second=25.0)}
+    cost = plan_cost(plan(("linear-probe",)), [], measured, "cpu", 2, {name: {"a": 50}}, steps_done={name: 50})
+    # 400 of 800 images at 8,000 are left; of the features those that are predicted, 50 at 25.
+    assert cost.stage_seconds[name] == pytest.approx(0.05 + 2.0) and cost.feature_seconds == {name: 0.0}
+    assert cost.training_seconds[name] == pytest.approx(0.1 + 2.0)
+    fresh = plan_cost(plan(("linear-probe",)), [], measured, "cpu", 2, {})
+    assert fresh.feature_seconds == pytest.approx({name: 2.0}) and fresh.images_done == {}
+
+
+def test_select_samples_are_predicted_after_every_epoch() -> None:
+    (stage,) = plan(("target-only",)).stages
+    name, measured = stage.fingerprint, {FULL: Speed(FULL, 100.0), HEAD: Speed(HEAD, 8_000.0, features_per_second=25.0)}
+    select = {name: {"va": 30}}
+    # 100 steps of 8; an epoch of 50 images is 6 steps, so there are 16 of them and four steps more.
+    cost = plan_cost(plan(("target-only",)), [], measured, "cpu", 2, {}, selected=select)
+    assert cost.stage_seconds[name] == pytest.approx(8.0 + 17 * 30 / 3 / 100)
+    assert cost.training_seconds[name] == 8.0
+    later = plan_cost(plan(("target-only",)), [], measured, "cpu", 2, {}, selected=select, steps_done={name: 95})
+    assert later.stage_seconds[name] == pytest.approx(0.4 + 2 * 30 / 3 / 100)
+    # Behind a frozen part their features are computed once, for the last prediction too.
+    (probe,) = plan(("linear-probe",)).stages
+    asked = {probe.fingerprint: {"va": 30}}
+    found = plan_cost(plan(("linear-probe",)), [], measured, "cpu", 2, asked, selected=asked)
+    assert found.seconds == pytest.approx(2.1 + 30 / 25 + 17 * 30 / 3 / 8_000)
+
+
+def test_what_is_trained_and_has_to_predict_is_counted() -> None:
+    first, second, third = (stage.fingerprint for stage in SHARED.stages)
+    measured = {FULL: Speed(FULL, 100.0), HEAD: Speed(HEAD, 8_000.0, features_per_second=25.0)}
+    asked = {first: {"a": 300}, third: {"a": 50}}
+    cost = plan_cost(SHARED, [first, second, third], measured, "cpu", 2, asked)
+    assert cost.predicting_seconds == pytest.approx({first: 1.0, third: 2.0}) and cost.seconds == pytest.approx(3.0)
+    assert cost.stage_seconds == {} and cost.critical.stages == ()
+    unknown = plan_cost(SHARED, [first, second, third], {HEAD: measured[HEAD]}, "cpu", 2, asked)
+    assert unknown.seconds is None and unknown.predicting_seconds[first] is None
 
 
 def test_what_is_not_known_is_none() -> None:
@@ -121,6 +173,11 @@ def test_features_are_paid_for_once_by_all_that_can_share_them() -> None:
     same = plan_cost(plan(("linear-probe",), seeds=3, weights=file), [], measured, "cpu", 2, {})
     assert same.seconds == pytest.approx(2.0 + 3 * 0.1)
     assert sorted(same.stage_seconds.values(), key=lambda value: value or 0) == pytest.approx([0.1, 0.1, 2.1])
+    # Each row's own cost has them all the same, which is what its training time is set beside.
+    assert list(same.training_seconds.values()) == pytest.approx([2.1] * 3)
+    # A backbone without weights is drawn by the seed.
+    drawn = plan(("linear-probe",), seeds=3, weights=NO_WEIGHTS)
+    assert plan_cost(drawn, [], measured, "cpu", 2, {}).seconds == pytest.approx(3 * 2.1)
     # Two learning rates share them, two image sizes or two parents do not.
     rates = RecipeAxis("lr", (0.1, 0.2))
     assert plan_cost(plan(("linear-probe",), axes=(rates,)), [], measured, "cpu", 2, {}).seconds == pytest.approx(2.2)
@@ -159,10 +216,20 @@ def test_speeds_of_one_kind_are_put_together() -> None:
             Speed(HEAD, 8_000.0, 300, 40, 25.0),
             Speed(FULL, 3.0, None, None),
             Speed(FULL, 100.0, 700, 50),
-            Speed(HEAD, 9_000.0, 300, 40, None),
+            Speed(HEAD, 9_000.0, 300, 40, 25.0),
         ]
     )
     assert found == {FULL: Speed(FULL, 90.0, 700, 40), HEAD: Speed(HEAD, 8_500.0, 300, 40, 25.0)}
+
+
+def test_a_kind_that_ran_on_features_and_without_is_not_known() -> None:
+    # Features of more images were too large to be kept: every step then goes through the whole network.
+    both = [Speed(HEAD, 8_000.0, 300, 40, 25.0), Speed(HEAD, 60.0, 300, 40, None), Speed(FULL, 9.0)]
+    assert typical_speeds(both) == {FULL: Speed(FULL, 9.0)}
+    without = typical_speeds([Speed(HEAD, 60.0), Speed(HEAD, 70.0)])
+    assert without == {HEAD: Speed(HEAD, 65.0)}
+    cost = plan_cost(plan(("linear-probe",)), [], without, "cpu", 2, {})
+    assert cost.seconds == pytest.approx(800 / 65) and set(cost.feature_seconds.values()) == {0.0}
 
 
 def test_what_was_measured_just_now_is_told_from_history() -> None:

@@ -233,6 +233,38 @@ def test_the_parents_checkpoint_goes_when_no_child_waits_for_it(bench) -> None:
     assert bench.store.stage_result(run.stages[0]).checkpoint_sha256 == before.checkpoint_sha256
 
 
+def test_a_parent_that_an_earlier_row_ends_with_stays(bench) -> None:  # type: ignore[no-untyped-def]
+    (source,) = bench.run("source-only").finished
+    bench.run("cascade", force=True)
+    assert bench.engine._bench.checkpoints.holds(source.stages[-1])
+
+
+def test_a_stage_is_either_stored_or_gone_on_with(make_bench, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    from ferbench.fitting import Fitting
+
+    bench = make_bench("killed")
+    bench.engine._bench.keep_every_seconds = 0.0
+    with monkeypatch.context() as patched:
+        patched.setattr(Fitting, "predicted", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            bench.run("target-only")
+    assert bench.store.speeds() == []
+    on = make_bench("killed")
+    (run,) = on.run("target-only").finished
+    result = on.store.stage_result(run.stages[0])
+    assert result is not None and 0 < result.resumed_at < result.images_seen
+    assert list(on.engine._bench.partials.folder.iterdir()) == []
+
+
+def test_what_a_stopped_command_has_spent_is_on_the_row_that_it_was_for(make_bench) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(KeyboardInterrupt):
+        make_bench("stopped", stop_after=1).run("cascade")
+    (run,) = make_bench("stopped").run("cascade").finished
+    assert run.spent_seconds == pytest.approx(run.train_seconds)
+    (other,) = make_bench("stopped").run("source-only").finished
+    assert other.train_seconds > 0 == other.spent_seconds
+
+
 def test_observers_are_told_and_a_failing_one_is_one_warning(make_bench) -> None:
     told: list[str] = []
 

@@ -49,6 +49,7 @@ def finished(entry, correct, seed=0, board=BOARD, **changes):
         "uar": Score("uar", share / 2, board.n, share / 2 - 0.05, share / 2 + 0.07),
         "macro_f1": Score("macro_f1", share / 3, board.n),
         "correct": correct,
+        **{"processor": "x", "threads": 2, "precision": "fp32"},
     }
     return RunSummary(**(values | changes))
 
@@ -358,3 +359,35 @@ def test_speeds_are_those_of_the_same_backbone_size_and_device():
     fields = json.loads(json.dumps(as_json(leaderboards(runs, speeds))))["boards"][0]["entries"][0]
     assert {"images_per_second", "spent_seconds", "peak_memory_bytes", "parameters", "forward_flops"} <= fields.keys()
     assert (fields["inference_images_per_second"], fields["latency_p50_seconds"]) == (500.0, 0.002)
+
+
+def inferred(run, *speeds):
+    (entry,) = leaderboards([run], speeds)[0].entries
+    return entry.inference_images_per_second
+
+
+def test_another_precision_another_processor_or_other_threads_are_no_speed_of_a_cpus_row():
+    run = finished("a", answers(50))
+    own = measured(rate=400.0, at="2026-01-01")
+    others = [
+        measured(rate=900.0, at="2026-01-02", precision="bf16"),
+        measured(rate=800.0, at="2026-01-03", threads=16),
+        measured(rate=700.0, at="2026-01-04", processor="y"),
+    ]
+    for other in others:
+        assert inferred(run, other) is None
+    for order in ([own, *others], [*others, own]):
+        assert inferred(run, *order) == 400.0
+    # FLOPs are the same everywhere; a row that does not know its precision has no speed.
+    assert leaderboards([run], others)[0].entries[0].forward_flops == 1648
+    assert inferred(dataclasses.replace(run, precision=None), own, *others) is None
+    assert inferred(dataclasses.replace(run, precision="bf16"), own, *others) == 900.0
+
+
+def test_beside_an_accelerator_equal_threads_are_better_and_others_will_do():
+    run = finished("a", answers(50), device="NVIDIA H100", precision="bf16")
+    other = measured(device="NVIDIA H100", precision="bf16", rate=800.0, at="2026-01-03", threads=16)
+    own = measured(device="NVIDIA H100", precision="bf16", rate=700.0, at="2026-01-02")
+    assert inferred(run, other) == 800.0
+    assert inferred(run, own, other) == inferred(run, other, own) == 700.0
+    assert inferred(run, measured(device="NVIDIA H100", rate=100.0)) is None

@@ -1,17 +1,23 @@
-"""Probabilities of every image, in order, from a module in evaluation mode."""
+"""Probabilities of every image, in order, from a module in evaluation mode or from features and what is behind them."""
 
 from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from tiny import tiny_backbone
+from tiny_prefix import ABOUT, IMAGENET, placed, prefix_of, tiny_module
 from torch import nn
 from torch.nn import functional
 
-from ferbench.data.batches import Normalisation, place
+from ferbench.data.batches import Normalisation
+from ferbench.data.placement import place
 from ferbench.errors import TrainingError
-from ferbench.prediction import probabilities
+from ferbench.feature_cache import FeatureCache, Features
+from ferbench.prediction import feature_probabilities, probabilities
 
 NORMALISATION = Normalisation((0.5, 0.4, 0.3), (0.25, 0.2, 0.1))
 
@@ -79,3 +85,60 @@ def test_too_little_memory_for_many_at_once_takes_fewer() -> None:
     assert sizes == [256, 128, 64, 64, 64, 64, 44]
     expected = torch.from_numpy(pixels).float().div(127.5).sub(1).mean(dim=(1, 2)).softmax(dim=1)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("trainable", "precision", "tolerance"), [("head", "fp32", 1e-6), ("3", "fp32", 1e-6), ("head", "bf16", 0.02)]
+)
+def test_probabilities_are_those_of_the_whole(tmp_path: Path, trainable: str, precision: str, tolerance: float) -> None:
+    module = tiny_module()
+    prefix = prefix_of(module, trainable)
+    images, _ = placed(300)
+    features = FeatureCache(tmp_path).of(prefix, dataclasses.replace(ABOUT, precision=precision), lambda: images)
+    kept = features.values[0].clone()
+    found = feature_probabilities(prefix.rest, features, "cpu", precision)
+    expected = probabilities(module, images, IMAGENET, 12, "cpu", precision)
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+    # What is behind the cut may write where it reads, and must not have reached the features.
+    assert torch.equal(features.values[0], kept)
+
+
+def test_a_rest_that_writes_into_its_input_leaves_the_features_alone() -> None:
+    values = torch.randn(300, 5)
+    features = Features((values.clone(),), 1.0, 0.0)
+    rest = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(5, 7))
+    feature_probabilities(rest, features, "cpu")
+    assert torch.equal(features.values[0], values)
+
+
+def test_a_head_that_says_nan_is_an_error() -> None:
+    rest = nn.Linear(5, 7)
+    nn.init.constant_(rest.weight, float("nan"))
+    with pytest.raises(TrainingError, match="answers with NaN"):
+        feature_probabilities(rest, Features((torch.randn(3, 5),), 1.0, 0.0), "cpu")
+
+
+def test_too_little_memory_for_many_features_at_once_takes_fewer() -> None:
+    sizes: list[int] = []
+
+    class Greedy(nn.Linear):
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            sizes.append(len(features))
+            if len(features) > 100:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().forward(features)
+
+    rest, values = Greedy(5, 7), torch.randn(300, 5)
+    found = feature_probabilities(rest, Features((values,), 1.0, 0.0), "cpu")
+    assert sizes == [256, 128, 64, 64, 64, 64, 44]
+    with torch.no_grad():
+        torch.testing.assert_close(found, (values @ rest.weight.T + rest.bias).softmax(dim=1))
+
+
+def test_what_has_no_room_by_itself_is_an_error() -> None:
+    class Full(nn.Module):
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        feature_probabilities(Full(), Features((torch.randn(300, 5),), 1.0, 0.0), "cpu")

@@ -256,6 +256,60 @@ def test_features_of_a_stage_that_was_trained_are_part_of_the_next_estimate(benc
     assert cost.seconds == pytest.approx(expected)
 
 
+def test_a_stage_that_was_stopped_is_estimated_from_where_it_stands(bench) -> None:  # type: ignore[no-untyped-def]
+    (run,) = bench.run("target-only").finished
+    speed = bench.store.stage_result(run.stages[0]).images_per_second
+    asked = {"recipe": {"images_seen": 640}}
+    (task,) = prepared(bench, "target-only", **asked).tasks
+    prepare = bench.engine.prepare(matrix("target-only", **asked), calibrate=False)
+    looks = iter(range(10**6))
+    with pytest.raises(KeyboardInterrupt):
+        bench.engine.run(prepare, stop=lambda: next(looks) == 30)
+    cost, name = prepared(bench, "target-only", **asked).cost, task.stage.fingerprint
+    kept = bench.engine._bench.partials.load(name)
+    assert kept.partial.step in (30, 31)
+    done = 8 * kept.partial.step
+    assert cost.images_done == {name: done} and cost.unique_images == 640
+    assert cost.stage_seconds[name] == pytest.approx((640 - done + 56 / 3) / speed)
+    assert cost.training_seconds[name] == pytest.approx(640 / speed)
+    (again,) = bench.run("target-only", **asked).finished
+    assert bench.store.stage_result(again.stages[0]).resumed_at == done
+
+
+def test_looks_at_the_select_split_are_counted_as_often_as_they_are_made(bench) -> None:  # type: ignore[no-untyped-def]
+    asked = {"recipe": {"images_seen": 320, "checkpoint": "best-on-select"}}
+    (run,) = bench.run("target-only", **asked).finished
+    result = bench.store.stage_result(run.stages[0])
+    cost = prepared(bench, "target-only", seeds=(1,), **asked).cost
+    # 21 select samples after each epoch; these and 35 more in the end.
+    expected = (320 + (21 * len(result.history) + 21 + 35) / 3) / result.images_per_second
+    assert len(result.history) == 6 and cost.seconds == pytest.approx(expected)
+
+
+def test_missing_predictions_are_estimated(bench) -> None:  # type: ignore[no-untyped-def]
+    (run,) = bench.run("target-only").finished
+    speed = bench.store.stage_result(run.stages[0]).images_per_second
+    cost = prepared(bench, "target-only", targets=("small:va",)).cost
+    assert cost.stage_seconds == {} and list(cost.predicting_seconds) == list(run.stages)
+    # The select samples are this board's, too: one set of 21.
+    assert cost.seconds == pytest.approx(21 / 3 / speed)
+
+
+def test_of_a_kind_the_stage_with_most_features_is_measured(bench, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    seen: list[int] = []
+    measured = preparation.measured_speed
+
+    def watched(stage, *others):  # type: ignore[no-untyped-def]
+        seen.append(stage.feature_images)
+        return measured(stage, *others)
+
+    monkeypatch.setattr(preparation, "measured_speed", watched)
+    probe = matrix("linear-probe", recipe={"images_seen": 8000})
+    small = dataclasses.replace(probe, train_fractions=(0.5, 1.0))
+    bench.engine.prepare(small)
+    assert seen == [56]
+
+
 # --- order ------------------------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from tiny import tiny_backbone
 from torch import Tensor, nn
 
 from ferbench.errors import CheckpointError
-from ferbench.partials import Partials
+from ferbench.partials import KeptStage, Partials
 from ferbench.recipes import Recipe
 from ferbench.records import EpochResult
 from ferbench.training import Keeping, Partial, Trained, train
@@ -54,7 +54,7 @@ def run(module: nn.Module, recipe: Recipe, **given: object) -> Trained:
 def stopped_after(folder: Path, recipe: Recipe, steps: int, **given: object) -> Partials:
     """A stage that was asked to stop in the middle, as it lies on the disk."""
     partials, looked = Partials(folder), iter(range(10**6))
-    keeping = Keeping(lambda partial: partials.save("f", partial, 8), 1e9, lambda: next(looked) + 1 >= steps)
+    keeping = Keeping(lambda partial: partials.save("f", KeptStage(partial, 8)), 1e9, lambda: next(looked) + 1 >= steps)
     with pytest.raises(KeyboardInterrupt):
         run(fresh(), recipe, keeping=keeping, **given)
     return partials
@@ -129,9 +129,9 @@ def partial_of(module: nn.Module) -> Partial:
 def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     partial = partial_of(fresh())
     partials = Partials(tmp_path)
-    partials.save("f", partial, 4)
+    partials.save("f", KeptStage(partial, 4, "here", 1.5))
     kept = partials.load("f")
-    assert kept is not None and kept.micro_batch == 4
+    assert kept is not None and (kept.micro_batch, kept.made_with, kept.spent_seconds) == (4, "here", 1.5)
     assert (kept.partial.step, kept.partial.history, kept.partial.meter) == (1, partial.history, partial.meter)
     assert kept.partial.optimizer.keys() == partial.optimizer.keys() != set()
     assert kept.partial.best is None
@@ -139,10 +139,23 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     assert partials.load("f") is None and list(partials.folder.iterdir()) == []
 
 
+def test_how_far_a_stage_is_can_be_told_without_reading_it(tmp_path: Path) -> None:
+    partials = Partials(tmp_path)
+    assert partials.steps_done("f", "cpu") == 0
+    partials.save("f", KeptStage(dataclasses.replace(partial_of(fresh()), step=17), 8, "cpu, 2 threads images"))
+    assert partials.steps_done("f", "cpu, 2 threads") == 17
+    # Elsewhere it is no beginning of the same stage.
+    assert partials.steps_done("f", "cpu, 1 threads") == partials.steps_done("f", "cpu, 2") == 0
+    content = partials.path("f").read_bytes()
+    partials.path("g").write_bytes(content)
+    partials.path("f").write_bytes(content[: len(content) // 2])
+    assert partials.steps_done("g", "cpu, 2 threads") == partials.steps_done("f", "cpu, 2 threads") == 0
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped header", "another stage's"])
 def test_a_damaged_one_is_none(tmp_path: Path, damage: str) -> None:
     partials = Partials(tmp_path)
-    partials.save("f", partial_of(fresh()), 8)
+    partials.save("f", KeptStage(partial_of(fresh()), 8))
     content = partials.path("f").read_bytes()
     if damage == "cut":
         partials.path("f").write_bytes(content[: len(content) // 2])
@@ -159,14 +172,14 @@ def test_a_disk_that_takes_nothing_is_one_line_and_keeps_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     partials = Partials(tmp_path)
-    partials.save("f", partial_of(fresh()), 8)
+    partials.save("f", KeptStage(partial_of(fresh()), 8))
 
     def full(self: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(CheckpointError, match=r"partial checkpoint of .* No space left on device"):
-        partials.save("f", partial_of(fresh()), 8)
+        partials.save("f", KeptStage(partial_of(fresh()), 8))
     monkeypatch.undo()
     assert partials.load("f") is not None
     assert len(list(partials.folder.iterdir())) == 1
@@ -177,7 +190,7 @@ def test_tied_and_frozen_weights_come_back(tmp_path: Path) -> None:
     state = module.state_dict()
     tied = Partial(3, {**state, "again": next(iter(state.values()))}, {}, (), partial_of(fresh()).meter)
     partials = Partials(tmp_path)
-    partials.save("f", tied, 8)
+    partials.save("f", KeptStage(tied, 8))
     kept = partials.load("f")
     assert kept is not None
     assert torch.equal(kept.partial.module["again"], next(iter(state.values())))

@@ -16,7 +16,8 @@ import ferbench.speed as speed_module
 from ferbench.components import Backbone
 from ferbench.errors import TrainingError, UsageError
 from ferbench.flops import forward_flops
-from ferbench.speed import Measuring, measured_speed_of, measured_speeds
+from ferbench.records import SpeedMeasurement
+from ferbench.speed import Measuring, measured_speeds
 
 QUICK = Measuring(batch_size=4, precision="fp32", repeats=3, repeat_seconds=0.02)
 
@@ -25,6 +26,14 @@ QUICK = Measuring(batch_size=4, precision="fp32", repeats=3, repeat_seconds=0.02
 def _small_products(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the device can do at most matters to no test here."""
     monkeypatch.setattr(flops_module, "_PRODUCT_SECONDS", 0.0)
+
+
+def one_speed(backbone: Backbone, image_size: int, device: str, measuring: Measuring) -> SpeedMeasurement:
+    """Of one backbone alone; its failure is raised."""
+    done, failed = measured_speeds([(backbone, image_size)], device, measuring)
+    if failed:
+        raise failed[0].error
+    return done[0]
 
 
 def sleepy(name: str, seconds: float, seen: list[tuple[str, int, bool]]) -> Backbone:
@@ -44,7 +53,7 @@ def sleepy(name: str, seconds: float, seen: list[tuple[str, int, bool]]) -> Back
 
 def test_known_times_give_known_speeds() -> None:
     seen: list[tuple[str, int, bool]] = []
-    found = measured_speed_of(sleepy("sleepy", 0.02, seen), 12, "cpu", dataclasses.replace(QUICK, repeat_seconds=0.1))
+    found = one_speed(sleepy("sleepy", 0.02, seen), 12, "cpu", dataclasses.replace(QUICK, repeat_seconds=0.1))
     # 4 images in 20 ms are 200 a second; what a step does besides takes little unless others are in the way.
     for spread in (found.training_images_per_second, found.inference_images_per_second):
         assert spread.low <= spread.median <= spread.high < 200
@@ -59,7 +68,7 @@ def test_known_times_give_known_speeds() -> None:
 
 def test_a_row_says_what_was_measured_and_its_utilisation_is_its_own_arithmetic() -> None:
     backbone = tiny_backbone()
-    found = measured_speed_of(backbone, 12, "cpu", QUICK)
+    found = one_speed(backbone, 12, "cpu", QUICK)
     module = backbone.build(7, 12)
     assert (found.backbone, found.image_size, found.batch_size, found.precision) == ("tiny", 12, 4, "fp32")
     assert (found.device, found.threads, found.repeats, found.compiled) == ("cpu", torch.get_num_threads(), 3, False)
@@ -119,7 +128,50 @@ def test_running_out_of_memory_names_the_batch_size() -> None:
 
     huge = dataclasses.replace(tiny_backbone("huge"), build=build)
     with pytest.raises(TrainingError, match="a batch of 4 does not fit into memory, try a smaller --batch-size"):
-        measured_speed_of(huge, 12, "cpu", QUICK)
+        one_speed(huge, 12, "cpu", QUICK)
+
+
+def test_where_others_wait_in_the_same_memory_fewer_at_once_may_do() -> None:
+    def build(num_classes: int, image_size: int) -> nn.Module:
+        raise torch.OutOfMemoryError("out of memory")
+
+    huge = dataclasses.replace(tiny_backbone("huge"), build=build)
+    _, failed = measured_speeds([(tiny_backbone(), 12), (huge, 12)], "cpu", dataclasses.replace(QUICK, repeats=1))
+    assert failed[0].error.line == (
+        "huge at 12 px could not be measured: a batch of 4 does not fit into memory beside the other backbones, try a "
+        "smaller --batch-size or fewer backbones at once"
+    )
+
+
+def test_where_they_leave_the_device_one_is_there_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU stands in for the GPU: what is moved is noted, and that it comes out as it went in."""
+    there: list[object] = []
+    most = []
+    prepare, move = speed_module._Subject.__init__, speed_module._Subject._move
+
+    def prepared(self, *arguments):  # type: ignore[no-untyped-def]
+        there.append(self)
+        most.append(len(there))
+        prepare(self, *arguments)
+        assert self.held_bytes == 0
+
+    def moved(self, place):  # type: ignore[no-untyped-def]
+        before = [tensor.stride() for tensor in (*self._module.parameters(), self._images, self._image)]
+        move(self, place)
+        assert [tensor.stride() for tensor in (*self._module.parameters(), self._images, self._image)] == before
+        if self in there:
+            there.remove(self)
+        else:
+            there.append(self)
+        most.append(len(there))
+
+    monkeypatch.setattr(speed_module, "_leaves", lambda device: True)
+    monkeypatch.setattr(speed_module._Subject, "__init__", prepared)
+    monkeypatch.setattr(speed_module._Subject, "_move", moved)
+    done, failed = measured_speeds([(tiny_backbone(), 12), (tiny_backbone("other"), 12)], "cpu", QUICK)
+    assert ([each.backbone for each in done], failed) == (["tiny", "other"], [])
+    # Made and left, then there and away again in each of three rounds.
+    assert most == [1, 0] * 2 + [1, 0] * 6
 
 
 def test_a_busy_machine_is_on_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +185,7 @@ def test_a_busy_machine_is_on_every_row(monkeypatch: pytest.MonkeyPatch) -> None
     done, _ = measured_speeds([(tiny_backbone(), 12), (tiny_backbone("other"), 12)], "cpu", QUICK)
     assert [each.notes for each in done] == [Crowded("cpu").notes()] * 2
     bare = dataclasses.replace(tiny_backbone("bare"), weightless=True)
-    notes = measured_speed_of(bare, 12, "cpu", QUICK).notes
+    notes = one_speed(bare, 12, "cpu", QUICK).notes
     assert notes[0] == Crowded("cpu").notes()[0]
     assert notes[1].startswith("FLOPs are of convolutions and matrix products alone")
 
@@ -148,13 +200,11 @@ def test_bf16_runs_in_bf16() -> None:
 
     watched = dataclasses.replace(tiny_backbone("watched"), build=build)
     measuring = dataclasses.replace(QUICK, precision="bf16", repeats=1)
-    assert measured_speed_of(watched, 12, "cpu", measuring).precision == "bf16"
+    assert one_speed(watched, 12, "cpu", measuring).precision == "bf16"
     # All but the one pass that FLOPs are counted on.
     assert seen.count(torch.float32) == 1
     assert set(seen) == {torch.bfloat16, torch.float32}
-    assert (
-        measured_speed_of(tiny_backbone(), 12, "cpu", dataclasses.replace(QUICK, precision="auto")).precision == "fp32"
-    )
+    assert one_speed(tiny_backbone(), 12, "cpu", dataclasses.replace(QUICK, precision="auto")).precision == "fp32"
 
 
 def test_peak_memory_is_of_one_backbone_whatever_was_measured_before() -> None:
@@ -220,3 +270,22 @@ def test_on_cuda_it_is_the_devices_memory_and_nothing_is_left_unwaited_for(compi
     assert 0.02 < found.training_mfu < 1.2
     assert 0.02 < found.inference_mfu < 1.2
     assert (found.compile_seconds > 0) == compiled
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("compiled", [False, True])
+def test_on_cuda_none_waits_on_the_device(compiled: bool) -> None:
+    def wide(num_classes: int, image_size: int) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(3 * image_size**2, 30_000), nn.Linear(30_000, num_classes))
+
+    wanted = [(dataclasses.replace(tiny_backbone(name), build=wide, classifier="2"), 64) for name in ("one", "two")]
+    held = []
+    measuring = dataclasses.replace(QUICK, compiled=compiled)
+    done, failed = measured_speeds(
+        wanted, "cuda:0", measuring, lambda *turn: held.append(torch.cuda.memory_allocated("cuda:0"))
+    )
+    assert failed == []
+    # Beside the matrix product's three matrices of 8,192 rows at most, not even half of one backbone's weights.
+    assert max(held) < 3 * 4 * 8192**2 + 2 * done[0].parameters
+    assert done[0].peak_memory_bytes == pytest.approx(done[1].peak_memory_bytes, rel=0.05)

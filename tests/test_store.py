@@ -224,7 +224,6 @@ def test_every_training_is_logged_and_images_add_up(store):
         (fingerprint("b"), 1_000, None),
         (fingerprint("a"), 640, 7.5),
     ]
-    assert store.trainings([fingerprint("a")]) == [logged[0], logged[2]]
     assert store.images_trained() == 640 + 1_000 + 640
     assert logged[0] == Training(fingerprint("a"), 640, 8.1, 9.5, 32, "cpu", 2, logged[0].saved_at)
     assert before <= logged[0].saved_at <= logged[2].saved_at <= time.time()
@@ -283,9 +282,12 @@ def test_the_newest_measurement_of_a_speed_stays(store):
     for measurement in (first, other, faster):
         store.save_speed_measurement(measurement)
     assert store.speed_measurements() == [faster, other]
-    for change in ({"threads": 1}, {"device": "cuda"}, {"precision": "bf16"}, {"batch_size": 1}, {"image_size": 64}):
+    for change in (
+        *({"threads": 1}, {"device": "cuda"}, {"precision": "bf16"}, {"batch_size": 1}, {"image_size": 64}),
+        *({"processor": "another machine's"}, {"torch": "2.15"}),
+    ):
         store.save_speed_measurement(make_measurement(**change))
-    assert len(store.speed_measurements()) == 7
+    assert len(store.speed_measurements()) == 9
 
 
 @pytest.mark.parametrize("changes", [{}, {"labels": None}, {"groups": None}])
@@ -354,6 +356,22 @@ def test_summaries_are_those_of_the_runs(store):
     assert got == [RunSummary.of(run, correct) for run, correct in lines]
     for summary, (_, correct) in zip(got, lines, strict=True):
         np.testing.assert_array_equal(summary.correct, correct)
+
+
+def test_a_summary_tells_the_last_stages_precision(store):
+    store.save_stage(make_stage(precision="bf16"), make_result())
+    store.save_stage(make_stage("parent", precision="fp32"), make_result("parent"))
+    run, correct = make_run("a")
+    assert run.cell.recipe.precision == "auto"
+    store.save_run(run, correct)
+    store.save_run(dataclasses.replace(make_failed("b"), stages=run.stages), None)
+    store.save_run(*make_run("c", stages=(fingerprint("of another store"),)))
+    assert [(row.precision, row.threads) for row in store.leaderboard_rows()] == [("bf16", 2), (None, None), (None, 2)]
+    store.save_stage(make_stage(precision="fp32"), make_result())
+    store.save_run(run, correct)
+    assert store.leaderboard_rows()[0].precision == "bf16"
+    store.save_run(run, correct, force=True)
+    assert store.leaderboard_rows()[0].precision == "fp32"
 
 
 def test_summaries_carry_the_recipe_and_the_last_stages_image_size(store):
@@ -593,6 +611,9 @@ def into_version_2(path):
             "ALTER TABLE runs DROP COLUMN spent_seconds",
             "ALTER TABLE runs DROP COLUMN peak_memory_bytes",
             "ALTER TABLE runs DROP COLUMN parameters",
+            "ALTER TABLE runs DROP COLUMN processor",
+            "ALTER TABLE runs DROP COLUMN threads",
+            "ALTER TABLE runs DROP COLUMN precision",
             "UPDATE schema_version SET version = 2",
         ):
             raw.execute(statement)
@@ -643,7 +664,7 @@ def test_an_older_store_logs_one_training_of_each_stage(path, store, into, read_
     run, correct = make_run()
     store.save_run(run, correct)
     for name in ("final stage", "parent", "broken", "final stage"):
-        store.save_stage(make_stage(name), make_result(name, 77.0))
+        store.save_stage(make_stage(name, precision="bf16"), make_result(name, 77.0))
     store.close()
     into(path)
     with sqlite3.connect(path) as raw:
@@ -658,7 +679,8 @@ def test_an_older_store_logs_one_training_of_each_stage(path, store, into, read_
         assert again.stage_result(FINAL) == make_result(images_per_second=77.0)
         assert again.speed_measurements() == []
         assert {speed.features_per_second for speed in again.speeds()} == {None}
-        assert again.leaderboard_rows() == [RunSummary.of(run, correct)]
+        assert again.leaderboard_rows() == [dataclasses.replace(RunSummary.of(run, correct), precision="bf16")]
+        assert (again.leaderboard_rows()[0].processor, again.leaderboard_rows()[0].threads) == ("a processor", 2)
         if not read_only:
             again.mark_pruned([FINAL])
             assert again.leaderboard_rows()[0].notes[-1] == "checkpoint pruned"

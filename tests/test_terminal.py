@@ -24,7 +24,16 @@ from ferbench.publish.diagnosis import Finding, finding_lines
 from ferbench.publish.layout import Paint, aligned
 from ferbench.publish.plans import WorkLeft, estimate, plan_json, plan_lines, stage_label, work_line
 from ferbench.publish.predictions import csv_header, csv_rows, summary_lines
-from ferbench.publish.progress import LogRate, TimeLeft, figures, run_line, stage_lines, summary_line, truth_line
+from ferbench.publish.progress import (
+    LogRate,
+    TimeLeft,
+    as_planned,
+    figures,
+    run_line,
+    stage_lines,
+    summary_line,
+    truth_line,
+)
 from ferbench.publish.quantities import amount, counted, duration, figure, joined, percent, size
 from ferbench.recipes import Recipe
 from ferbench.records import Board, Entry, Environment, EpochResult, Interval, Predictions, Run, Score, StageResult
@@ -269,7 +278,7 @@ COST = PlanCost(
 
 
 def work(seconds: dict[str, float | None]) -> WorkLeft:
-    return WorkLeft(training=STAGES, predicting=0, cells=3, done_cells=1, seconds=seconds)
+    return WorkLeft(training=STAGES, predicting=(), cells=3, done_cells=1, seconds=seconds)
 
 
 def test_what_is_unknown_is_said_to_be() -> None:
@@ -287,6 +296,30 @@ def test_a_plan_in_one_line() -> None:
     )
     nothing = dataclasses.replace(work({}), training=())
     assert work_line(nothing, COST, "cpu") == "3 cells, 1 there already · nothing to train · cpu"
+
+
+def test_what_only_has_to_predict_takes_its_time_too() -> None:
+    some = dataclasses.replace(work({"a": 60.0, "b": 12.0, "c": 30.0}), training=STAGES[:2], predicting=STAGES[2:])
+    assert work_line(some, COST, "cpu") == (
+        "3 cells, 1 there already · 2 stages to train (1 more shared, 1 done), 1 to predict · 2,000 images · "
+        "about 1 min 42 s · cpu"
+    )
+    assert "1 done, 2 to train, 1 to predict; 5 if each cell stood alone" in " ".join(plan_lines(some, COST, "cpu"))
+    alone = dataclasses.replace(some, training=(), predicting=STAGES[1:])
+    assert work_line(alone, COST, "cpu") == "3 cells, 1 there already · 2 stages to predict · about 42 s · cpu"
+    assert "time        about 42 s, on cpu" in plan_lines(alone, COST, "cpu")
+    unknown = dataclasses.replace(alone, seconds={})
+    assert "time        unknown, no speed was measured here yet, on cpu" in plan_lines(unknown, COST, "cpu")
+
+
+def test_images_that_were_trained_on_before_a_stop_are_left_aside() -> None:
+    left = dataclasses.replace(work({"a": 60.0, "b": 120.0, "c": 72.0}), images_done={"b": 900})
+    assert "· 1,600 images ·" in work_line(left, COST, "cpu")
+    lines = plan_lines(left, COST, "cpu", width=100)
+    assert "images      1,600 to train on, 900 were before a stop; 9,000 if each cell stood alone" in lines
+    found = plan_json(left, COST)
+    assert found["images"] == 9_000 and isinstance(found["left"], list)
+    assert [(one["images"], one["images_done"]) for one in found["left"]] == [(1_000, 0), (1_000, 900), (500, 0)]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -315,7 +348,8 @@ def test_a_plan_is_a_table_where_there_is_room() -> None:
         "stages      1 done, 3 to train; 5 if each cell stood alone",
         "images      2,500 to train on; 9,000 if each cell stood alone",
         "time        about 3 min 9 s, on cpu (2 threads); longest chain 2 min",
-        "disk        500 MB of checkpoints to keep, 900 MB at most while it runs",
+        "disk        500 MB of checkpoints to keep, 900 MB at most while it runs; reduced",
+        "            images and stages in the middle come on top",
         "memory      3 B",
         "",
         "     to train            images  cells         each  in all",
@@ -336,6 +370,10 @@ def test_a_plan_tells_recipes_apart_and_knows_nothing_of_disk_where_it_cannot() 
     lines = plan_lines(several, cost, "cpu", width=80)
     assert "3 x  faces · all layers · 2 recipes   1,000      1  unknown  unknown" in lines
     assert "disk        unknown" in lines
+    probe = stage("p", images=9, trainable="head")
+    probe = dataclasses.replace(probe, recipe=dataclasses.replace(probe.recipe, augment="none"))
+    cached = plan_lines(dataclasses.replace(several, training=(probe,)), COST, "cpu", width=80)
+    assert squeezed(["features of frozen parts, reduced images and stages in the middle come"]) in squeezed(cached)
     assert "time        unknown, no speed was measured here yet, on cpu" in lines
     nothing = plan_lines(dataclasses.replace(several, training=()), cost, "cpu", width=80)
     assert nothing[-1] == "time        nothing to train, on cpu"
@@ -402,6 +440,12 @@ def test_estimate_and_truth_stand_side_by_side() -> None:
     left.started(STAGES[2])
     left.finished(STAGES[2], 30)
     assert truth_line(left) == "2 of 4 stages estimated 1 min 30 s, took 2 min"
+    # What had less or more to do than its estimate is of says nothing of the estimates.
+    other = TimeLeft(STAGES, {"a": 60.0, "b": 120.0, "c": 30.0})
+    other.started(STAGES[0])
+    other.finished(STAGES[0], 6, comparable=False)
+    other.started(STAGES[1])
+    assert other.left(120) == 150 and truth_line(other) is None
     one = TimeLeft(STAGES[:1], {"a": 60.0})
     one.started(STAGES[0])
     one.finished(STAGES[0], 61)
@@ -438,6 +482,39 @@ def test_features_that_were_there_are_told_from_those_that_were_computed() -> No
     assert stage_lines(compiled, None)[1].endswith("were there already")
     old = dataclasses.replace(fresh, spent_seconds=None)
     assert stage_lines(old, None)[1:] == ["features of the frozen part took 20 s of it"]
+
+
+def test_a_stage_with_less_to_do_than_was_estimated_is_told_apart() -> None:
+    fresh = dataclasses.replace(RESULT, feature_seconds=20.0, features_per_second=50.0)
+    found = dataclasses.replace(fresh, spent_seconds=2.1)
+    paid = dataclasses.replace(COST, feature_seconds={"a": 20.0})
+    shared = dataclasses.replace(COST, feature_seconds={"a": 0.0})
+    assert as_planned(fresh, paid) and not as_planned(found, paid)
+    assert as_planned(found, shared) and as_planned(fresh, shared)
+    # A partial checkpoint counts where the plan saw it and training went on from it.
+    resumed, seen = dataclasses.replace(RESULT, resumed_at=64), dataclasses.replace(COST, images_done={"a": 64})
+    assert as_planned(RESULT, COST) and as_planned(resumed, seen)
+    assert not as_planned(resumed, COST) and not as_planned(RESULT, seen)
+
+
+def test_lines_of_a_stage_fit_a_terminal() -> None:
+    long = dataclasses.replace(
+        RESULT,
+        images_seen=1_000_000,
+        train_seconds=754.0,
+        feature_seconds=743.0,
+        features_per_second=1_346.0,
+        spent_seconds=11.0,
+        notes=("a note that goes on and on " * 4 + "and ends",),
+    )
+    assert stage_lines(long, 760.0) == [
+        "trained 1,000,000 images in 12 min 34 s (estimated 12 min 40 s), 226 images/s,",
+        "  loss 1.607",
+        "features of the frozen part took 12 min 23 s of it once, and were there",
+        "  already",
+        "a note that goes on and on a note that goes on and on a note that goes on and",
+        "  on a note that goes on and on and ends",
+    ]
 
 
 def test_a_log_gets_a_line_at_a_sane_rate() -> None:

@@ -394,6 +394,22 @@ def test_features_are_shared_by_stages_that_leave_the_same_part_as_it_is(hand: H
     assert other_seed.feature_seconds != first.feature_seconds
 
 
+def test_features_of_a_chain_that_leaves_a_part_as_it_was_are_shared_by_seeds(hand: Hand, tmp_path: Path) -> None:
+    path = tmp_path / "imagenet.safetensors"
+    save_file(tiny_backbone().build(7, 12).state_dict(), path)
+    weights = InitialWeights(file_sha256(path), "a file", str(path))
+    found = []
+    for seed, names in enumerate(("ab", "cd")):
+        first = stage(names[0] * 64, seed=seed, weights=weights, recipe=ON_FEATURES)
+        parent = hand.run(first).result
+        then = of("small", first, fingerprint=names[1] * 64, index=1, parent=names[0] * 64)
+        found.append((parent, hand.run(then, parent=parent).result))
+    for one, two in zip(*found, strict=True):
+        assert one.checkpoint_sha256 != two.checkpoint_sha256
+        # The same measurement, so they were computed once.
+        assert one.feature_seconds == two.feature_seconds > 0
+
+
 def test_few_images_are_not_worth_features(hand: Hand) -> None:
     few = stage(recipe=dataclasses.replace(ON_FEATURES, images_seen=48))
     assert few.feature_images == 0 and hand.run(few).result.features_per_second is None
@@ -410,7 +426,64 @@ def test_a_stage_on_features_goes_on_where_it_was_stopped(hand: Hand, tmp_path: 
     went_on = hand.run(stage("b" * 64, recipe=ON_FEATURES))
     assert went_on.result.resumed_at == 40
     assert np.array_equal(went_on.predictions[0][1].probabilities, undisturbed.predictions[0][1].probabilities)
-    assert hand.bench.partials.load("b" * 64) is None
+    # It goes when the driver has stored the result.
+    assert hand.bench.partials.load("b" * 64) is not None
+
+
+@pytest.mark.parametrize("change", ["threads", "micro-batch", "deterministic"])
+def test_what_was_begun_elsewhere_begins_anew(hand: Hand, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    steps = iter(range(100))
+    hand.bench.stop = lambda: next(steps) == 4
+    with pytest.raises(KeyboardInterrupt):
+        hand.run(stage())
+    hand.bench.stop = lambda: False
+    if change == "threads":
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    elif change == "deterministic":
+        hand.bench.deterministic = True
+    else:
+        hand.bench.set_micro_batch(stage(), 4)
+    assert hand.run(stage()).result.resumed_at == 0
+
+
+def test_a_stage_that_cannot_be_kept_is_trained_all_the_same(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    undisturbed = hand.run(stage("a" * 64))
+    told: list[str] = []
+    hand.bench.warn, hand.bench.keep_every_seconds = told.append, 0.0
+
+    def full(*given: object) -> None:
+        raise CheckpointError("partial checkpoint of 3 MB cannot be written: No space left on device")
+
+    monkeypatch.setattr(hand.bench.partials, "save", full)
+    outcome = hand.run(stage("b" * 64))
+    assert np.array_equal(outcome.predictions[0][1].probabilities, undisturbed.predictions[0][1].probabilities)
+    assert told and "could not be kept in the middle of its training: partial checkpoint of 3 MB" in told[0]
+    hand.bench.stop = lambda: True
+    with pytest.raises(KeyboardInterrupt):
+        hand.run(stage("c" * 64))
+
+
+def test_what_others_have_left_on_the_device_goes_before_a_batch_is_halved(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released: list[int] = []
+    monkeypatch.setattr("ferbench.worker.release_memory", lambda device: released.append(len(hand.bench._placed)))
+    tries: list[int] = []
+
+    class Crowded(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            tries.append(len(images))
+            if torch.is_grad_enabled() and not released:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return images
+
+    def build(num_classes: int, image_size: int) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, 4, 3), Crowded(), nn.Flatten(), nn.Linear(400, num_classes))
+
+    hand.bench.placed(hand.bench.roles.train("small"), 12, False)
+    hand.backbones["crowded"] = dataclasses.replace(tiny_backbone("crowded"), build=build, classifier="3")
+    result = hand.run(stage(backbone="crowded")).result
+    assert (result.micro_batch, result.notes) == (8, ()) and released == [0] and tries[:2] == [8, 8]
 
 
 def test_predicting_a_head_again_gives_the_same_bits(hand: Hand) -> None:

@@ -1,6 +1,6 @@
 """A matrix of cells as one writes it by hand with transformers.Trainer: the peer of `ferbench run`. Needs no ferbench.
 
-    python trainer_matrix.py --plan plan.json --data FOLDER --out FOLDER --images per-image
+    python trainer_matrix.py --plan plan.json --data FOLDER --out FOLDER --images per-image --workers 2
 
 The plan lists cells with the stages of their chains; the data folder holds DATASET-train.npz and DATASET-report.npz,
 images uint8 [n, H, W, C] and labels int64 [n]. It writes results.csv (a line a cell), stages.csv (a line a stage) and
@@ -8,10 +8,13 @@ predictions/CELL.npy, the report split's logits, float32 [n, 7].
 
 What it does well: pictures are decoded and brought to size once for all cells; what is not augmented is normalised
 once too; channels_last, the fused optimizer, no clipping, no logging, no evaluation or checkpoint between; the frozen
-part gets no gradients; worker processes stay for the whole stage. Two ways of augmenting:
+part gets no gradients; grey pictures stay grey until they are normalised; worker processes, where there are any, stay
+for the whole stage. Two ways of augmenting:
 
-per-image : torchvision's v2 transforms on one PIL picture at a time, in worker processes, as most scripts have it
-batched : one grid_sample and one colour change for a whole batch of tensors, in the main process, as few have it
+per-image : torchvision's v2 transforms on one PIL picture at a time, as most scripts have it
+batched : one grid_sample and one colour change for a whole batch of tensors, as few have it
+
+With `--trial` it trains the first stage of the first cell and no more: what tells how many workers suit the machine.
 
 What it does not do: share a stage between cells (every cell is trained from its start), compute the features of a
 frozen backbone once, keep checkpoints and the select split's predictions, go on where it was stopped.
@@ -92,7 +95,8 @@ class Pictures(Dataset[dict[str, Tensor]]):
     def __init__(self, images: np.ndarray, labels: np.ndarray, size: int) -> None:
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
         resize = v2.Resize((size, size), antialias=True)
-        self.uint8 = resize(pixels).expand(-1, 3, -1, -1).contiguous()
+        #: [n, C, S, S], one channel for grey.
+        self.uint8 = resize(pixels).contiguous()
         self.coloured = images.shape[3] == 3
         self.labels = torch.from_numpy(labels)
         self.normalised = normalise(self.uint8.float())
@@ -149,6 +153,7 @@ class AugmentedPictures(Dataset[tuple[Tensor, int]]):
                 *([v2.ColorJitter(brightness=0.2, contrast=0.2)] if pictures.coloured else []),
                 v2.ToImage(),
                 v2.ToDtype(torch.float32, scale=True),
+                *([] if pictures.coloured else [v2.Lambda(three_channels)]),
                 v2.Normalize(MEAN, STD),
             ]
         )
@@ -160,8 +165,13 @@ class AugmentedPictures(Dataset[tuple[Tensor, int]]):
         return self.transform(self.pil[index]), self.labels[index]
 
 
+def three_channels(image: Tensor) -> Tensor:
+    """A grey picture [1, S, S] as [3, S, S]."""
+    return image.expand(3, -1, -1)
+
+
 def normalise(pixels: Tensor) -> Tensor:
-    """Pixels of 0..255, float32 [n, 3, S, S], as the backbones want them."""
+    """Pixels of 0..255, float32 [n, C, S, S] with C 1 or 3, as the backbones want them: [n, 3, S, S]."""
     mean, std = torch.tensor(MEAN).view(1, 3, 1, 1), torch.tensor(STD).view(1, 3, 1, 1)
     return (pixels / 255 - mean) / std
 
@@ -253,7 +263,7 @@ class Bench:
         if key not in self._augmented:
             kind = AugmentedPictures if self._images == "per-image" else AugmentedBatches
             self._augmented[key] = kind(self.pictures(*key))
-        return self._augmented[key], self._workers if self._images == "per-image" else 0
+        return self._augmented[key], self._workers
 
 
 def train_stage(
@@ -312,6 +322,11 @@ def write_csv(path: Path, lines: Sequence[dict[str, Any]]) -> None:
         writer.writerows(lines)
 
 
+def usable_cores() -> int:
+    """Cores that this process may use, which in a container are often fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def main() -> None:
     """Every cell of the plan, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
@@ -319,12 +334,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--images", choices=["per-image", "batched"], required=True)
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes that augment, for per-image")
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes that augment")
+    parser.add_argument("--trial", action="store_true", help="the first stage of the first cell only")
     given = parser.parse_args()
     (given.out / "predictions").mkdir(parents=True, exist_ok=True)
     bench = Bench(given.data, given.images, given.workers)
     results, stages = [], []
-    for cell in json.loads(given.plan.read_text())["cells"]:
+    cells = json.loads(given.plan.read_text())["cells"]
+    if given.trial:
+        cells = [{**cells[0], "stages": cells[0]["stages"][:1]}]
+    for cell in cells:
         result, lines = run_cell(cell, bench, given.out)
         results.append(result)
         stages.extend(lines)

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import torch
 
-from ferbench.data.batches import Normalisation, TrainingBatches, place
+from ferbench.data.batches import Normalisation, TrainingBatches
 from ferbench.data.order import BatchOrder
+from ferbench.data.placement import place
 from ferbench.training import Batches, train
 from peers.work import CLASSES, Run, Work
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from peers.stopwatch import steady_seconds
 from peers.work import Run, Work
 
-#: Steps of the trials that each setting of a peer gets; they are the contender's warm-up as well.
+#: Steps at least of the trials that each setting of a peer gets; they are the contender's warm-up as well.
 TRIAL_STEPS = 4
 
 
@@ -49,8 +49,10 @@ def race(work: Work, ours: Run, peers: Sequence[Peer], rounds: int) -> list[Pair
     def seconds(run: Run, steps: int = work.steps) -> float:
         return steady_seconds(run, steps, work.device)
 
-    seconds(ours, TRIAL_STEPS)
-    runs = {peer.name: _fastest(peer, lambda run: seconds(run, TRIAL_STEPS)) for peer in peers}
+    # In fewer steps than workers have batches ready, it would not show how fast they make more.
+    trial_steps = min(work.steps, max(TRIAL_STEPS, work.spare))
+    seconds(ours, trial_steps)
+    runs = {peer.name: _fastest(peer, lambda run: seconds(run, trial_steps)) for peer in peers}
     own: dict[str, list[float]] = {peer.name: [] for peer in peers}
     theirs: dict[str, list[float]] = {peer.name: [] for peer in peers}
     for number in range(rounds):

@@ -12,6 +12,9 @@ from torch.utils.data import DataLoader
 from peers.faces import PilFaces, TensorFaces
 from peers.work import Run, Work
 
+#: How the summary calls `bare_loop`.
+BARE = "bare loop on tensors"
+
 
 def bare_loop(work: Work) -> Run:
     """Nothing but torch on tensors in memory."""

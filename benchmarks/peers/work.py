@@ -28,9 +28,12 @@ Run = Callable[[int], None]
 
 SIDE = 48
 CLASSES = 7
-#: Batches that are there beyond those trained on, so that a peer's workers have as much to do at the end as before.
-SPARE = 6
 MOVES = AUGMENTATIONS["standard"]
+
+
+def batches_ahead(workers: int) -> int:
+    """What a DataLoader gives out before it is asked: two batches a worker, and two that Trainer or Lightning hold."""
+    return 2 * workers + 2
 
 
 @functools.cache
@@ -40,7 +43,11 @@ def _catalog() -> Catalog:
 
 @dataclass(frozen=True)
 class Work:
-    """One training job; `steps` at most are trained in a run, not counting the one of warm-up."""
+    """One training job; `steps` at most are trained in a run, not counting the one of warm-up.
+
+    spare : batches that are there beyond those trained on, so that a peer's workers have as much to do at the end as
+        before; `batches_ahead` of the most workers that a peer has
+    """
 
     backbone: str
     image_size: int
@@ -49,6 +56,7 @@ class Work:
     device: str = "cpu"
     precision: str = "fp32"
     plugin: Backbone | None = None
+    spare: int = batches_ahead(2)
 
     @functools.cached_property
     def component(self) -> Backbone:
@@ -61,7 +69,7 @@ class Work:
     @functools.cached_property
     def faces(self) -> NDArray[np.uint8]:
         """uint8 [n, 48, 48, 1], of as many batches as the longest run sees, the spare ones included."""
-        count = self.batch_size * (1 + self.steps + SPARE)
+        count = self.batch_size * (1 + self.steps + self.spare)
         return np.random.default_rng(0).integers(0, 256, (count, SIDE, SIDE, 1), dtype=np.uint8)
 
     @functools.cached_property

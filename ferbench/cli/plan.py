@@ -58,10 +58,11 @@ def work_left(prepared: Prepared) -> WorkLeft:
 
     return WorkLeft(
         training=tuple(task.stage for task in prepared.tasks if task.trained is None),
-        predicting=sum(task.trained is not None for task in prepared.tasks),
+        predicting=tuple(task.stage for task in prepared.tasks if task.trained is not None),
         cells=len(prepared.plan.cells),
         done_cells=len(prepared.finished),
-        seconds=prepared.cost.stage_seconds,
+        seconds={**prepared.cost.stage_seconds, **prepared.cost.predicting_seconds},
+        images_done=prepared.cost.images_done,
     )
 
 

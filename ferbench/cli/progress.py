@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self, TextIO
 
@@ -12,13 +12,14 @@ import click
 
 from ferbench.cli.session import warn
 from ferbench.publish.plans import WorkLeft, stage_label
-from ferbench.publish.progress import LogRate, TimeLeft, figures, run_line, stage_lines, truth_line
+from ferbench.publish.progress import LogRate, TimeLeft, as_planned, figures, run_line, stage_lines, truth_line
 from ferbench.publish.quantities import percent
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
+    from ferbench.costs import PlanCost
     from ferbench.records import Run, StageResult
     from ferbench.stages import Stage
     from ferbench.training import Progress
@@ -56,17 +57,14 @@ class LineReporter(QuietReporter):
         self._rate = LogRate()
         self._left = TimeLeft((), {})
         self._trained: frozenset[str] = frozenset()
-        self._expected: Mapping[str, float | None] = {}
+        self._cost: PlanCost | None = None
         self._began = 0.0
 
-    def begin(self, work: WorkLeft, training_seconds: Mapping[str, float | None]) -> None:
-        """Before the first stage.
-
-        training_seconds : estimates without what a stage predicts, per fingerprint
-        """
-        self._left = TimeLeft(work.training, work.seconds)
+    def begin(self, work: WorkLeft, cost: PlanCost) -> None:
+        """Before the first stage."""
+        self._left = TimeLeft(work.stages, work.seconds)
         self._trained = frozenset(stage.fingerprint for stage in work.training)
-        self._expected = training_seconds
+        self._cost = cost
 
     def end(self) -> None:
         """After the last stage: how far off the estimate was."""
@@ -101,9 +99,11 @@ class LineReporter(QuietReporter):
 
     def stage_finished(self, stage: Stage, result: StageResult) -> None:
         now = time.monotonic()
-        self._left.finished(stage, now - self._began)
+        cost = self._cost
+        self._left.finished(stage, now - self._began, comparable=cost is None or as_planned(result, cost))
         self._began = now
-        for line in stage_lines(result, self._expected.get(stage.fingerprint)):
+        estimated = None if cost is None else cost.training_seconds.get(stage.fingerprint)
+        for line in stage_lines(result, estimated):
             self.say(f"  {line}")
 
     def stage_failed(self, stage: Stage, line: str, trace: str) -> None:

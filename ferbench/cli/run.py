@@ -70,7 +70,7 @@ def run(context: click.Context, axes: AxisOptions, force: bool, yes: bool, dry_r
         reporter.say(work_line(work, prepared.cost, device_words(engine)))
         if not yes:
             _ask(engine, prepared, work)
-        reporter.begin(work, prepared.cost.training_seconds)
+        reporter.begin(work, prepared.cost)
         with StopRequest(reporter.say) as stop:
             outcome = engine.run(prepared, force=force, stop=stop.asked)
         reporter.end()

@@ -20,13 +20,11 @@ from ferbench.data.ahead import Ahead
 from ferbench.data.augmentation import AUGMENTATIONS, Augmentation, Draw, draw
 from ferbench.data.mapped_images import MappedImages
 from ferbench.data.order import BatchOrder
-from ferbench.data.placement import DeviceImages, PlacedImages, place
+from ferbench.data.placement import PlacedImages
 from ferbench.data.transfer import moved, sent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-__all__ = ["DeviceImages", "Normalisation", "PlacedImages", "TrainingBatches", "evaluation_batches", "place"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,18 +97,20 @@ class ImageFiles:
         images_bytes = int(np.prod(self._shape, dtype=np.int64))
         try:
             about = json.loads(self._about.read_text("utf-8"))
-            if about != self._says() or self._pixels.stat().st_size != images_bytes + 9 * count:
+            # Opened once: another process may put a file of another order in its place.
+            whole = np.memmap(self._pixels, np.uint8, "r")
+            if about != self._says() or len(whole) != images_bytes + 9 * count:
                 return None
-            place = np.fromfile(self._pixels, np.int64, count, offset=images_bytes)
-            coloured = np.fromfile(self._pixels, np.bool_, count, offset=images_bytes + 8 * count)
-            mapped = np.memmap(self._pixels, np.uint8, "r", shape=self._shape)
+            place = np.frombuffer(whole[images_bytes : images_bytes + 8 * count].tobytes(), np.int64)
+            coloured = np.frombuffer(whole[images_bytes + 8 * count :].tobytes(), np.bool_)
+            mapped = whole[:images_bytes].reshape(self._shape)
             for path in (self._pixels, self._about):
                 os.utime(path)
         except (OSError, ValueError):
             return None
         if not np.array_equal(np.sort(place), np.arange(count)):
             return None
-        return MappedImages(mapped, place, told_apart(torch.from_numpy(coloured), channels, device), device)
+        return MappedImages(mapped, place, told_apart(torch.from_numpy(coloured.copy()), channels, device), device)
 
     def write(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]], stretched: bool, grey: bool) -> None:
         """Reduce images into the files, block by block.

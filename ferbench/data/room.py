@@ -10,6 +10,8 @@ import torch
 #: Share of free memory that image sets may take; the rest is the network's.
 _SHARE = 0.5
 
+_LITTLE = 4 * 2**30
+
 _MEMORY = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -30,6 +32,9 @@ def _free_memory() -> int:
         lines = dict(line.split(":", 1) for line in _MEMORY.read_text().splitlines())
         free = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
+        # Where the system does not tell: half of what there is, or little.
+        if not hasattr(os, "sysconf"):
+            return _LITTLE
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     try:
         # A container's bound, where there is one; its page cache gives way.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ferbench.costs import PlanCost
 from ferbench.fingerprints import as_plain
@@ -28,27 +28,40 @@ class WorkLeft:
     predicting : trained stages whose predictions are missing
     cells, done_cells : of the matrix, and those of them with a finished run
     seconds : per stage's fingerprint, None where the speed is unknown
+    images_done : what stages that were stopped in the middle had seen, by fingerprint
     """
 
     training: tuple[Stage, ...]
-    predicting: int
+    predicting: tuple[Stage, ...]
     cells: int
     done_cells: int
     seconds: Mapping[str, float | None]
+    images_done: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """All that something has to be done for."""
+        return self.training + self.predicting
 
     @property
     def known_seconds(self) -> float:
         """Of the stages whose speed is known."""
-        return sum(self.seconds_of(stage) or 0.0 for stage in self.training)
+        return sum(self.seconds_of(stage) or 0.0 for stage in self.stages)
 
     @property
     def unknown(self) -> int:
         """Stages of unknown speed."""
-        return sum(self.seconds_of(stage) is None for stage in self.training)
+        return sum(self.seconds_of(stage) is None for stage in self.stages)
 
     @property
     def images(self) -> int:
-        return sum(stage.recipe.images_seen for stage in self.training)
+        """Images to train on, those left aside that an earlier command has trained on."""
+        return sum(stage.recipe.images_seen for stage in self.training) - self.images_before
+
+    @property
+    def images_before(self) -> int:
+        """Images that stages were trained on before they were stopped in the middle."""
+        return sum(self.images_done.get(stage.fingerprint, 0) for stage in self.training)
 
     def seconds_of(self, stage: Stage) -> float | None:
         """Of one stage; None where its speed is unknown."""
@@ -81,7 +94,7 @@ def estimate(work: WorkLeft) -> str:
         return "under 1 s"
     if not work.unknown:
         return f"about {duration(work.known_seconds)}"
-    if work.unknown == len(work.training):
+    if work.unknown == len(work.stages):
         return "time unknown, no speed was measured here yet"
     return f"over {duration(work.known_seconds)}, {counted(work.unknown, 'stage')} of unknown speed"
 
@@ -92,14 +105,16 @@ def work_line(work: WorkLeft, cost: PlanCost, device: str) -> str:
     if work.done_cells:
         cells += f", {whole(work.done_cells)} there already"
     if not work.training:
-        rest = f"{counted(work.predicting, 'stage')} to predict" if work.predicting else "nothing to train"
-        return f"{cells} · {rest} · {device}"
+        predict = f"{counted(len(work.predicting), 'stage')} to predict · {estimate(work)}"
+        return f"{cells} · {predict if work.predicting else 'nothing to train'} · {device}"
     stages = f"{counted(len(work.training), 'stage')} to train"
     shared = cost.stages - cost.unique_stages
     others = [f"{whole(shared)} more shared"] if shared else []
     others += [f"{whole(cost.done_stages)} done"] if cost.done_stages else []
     if others:
         stages += f" ({', '.join(others)})"
+    if work.predicting:
+        stages += f", {whole(len(work.predicting))} to predict"
     return f"{cells} · {stages} · {counted(work.images, 'image')} · {estimate(work)} · {device}"
 
 
@@ -132,6 +147,7 @@ def _stage_json(stage: Stage, work: WorkLeft, cost: PlanCost) -> dict[str, objec
         "image_size": stage.recipe.image_size,
         "seed": stage.seed,
         "images": stage.recipe.images_seen,
+        "images_done": work.images_done.get(stage.fingerprint, 0),
         "seconds": work.seconds_of(stage),
         "training_seconds": cost.training_seconds.get(stage.fingerprint),
         "calibrated": stage.fingerprint in cost.calibrated,
@@ -141,15 +157,17 @@ def _stage_json(stage: Stage, work: WorkLeft, cost: PlanCost) -> dict[str, objec
 
 def _totals(work: WorkLeft, cost: PlanCost, device: str) -> list[tuple[str, str]]:
     done = f"{whole(cost.done_stages)} done, " if cost.done_stages else ""
+    predict = f", {whole(len(work.predicting))} to predict" if work.predicting else ""
+    before = f", {whole(work.images_before)} were before a stop" if work.images_before else ""
     alone = "if each cell stood alone"
-    time = f"{estimate(work).removeprefix('time ')}, on {device}" if work.training else f"nothing to train, on {device}"
+    time = f"{estimate(work).removeprefix('time ') if work.stages else 'nothing to train'}, on {device}"
     longest = cost.critical
     if longest.seconds is not None and len(work.training) > len(longest.stages):
         time += f"; longest chain {duration(longest.seconds)}"
     totals = [
         ("cells", whole(work.cells) + (f", {whole(work.done_cells)} there already" if work.done_cells else "")),
-        ("stages", f"{done}{whole(len(work.training))} to train; {whole(cost.stages)} {alone}"),
-        ("images", f"{whole(work.images)} to train on; {whole(cost.images)} {alone}"),
+        ("stages", f"{done}{whole(len(work.training))} to train{predict}; {whole(cost.stages)} {alone}"),
+        ("images", f"{whole(work.images)} to train on{before}; {whole(cost.images)} {alone}"),
         ("time", time),
     ]
     if not work.training:
@@ -157,8 +175,13 @@ def _totals(work: WorkLeft, cost: PlanCost, device: str) -> list[tuple[str, str]
     disk = f"{size(cost.kept_checkpoint_bytes)} of checkpoints to keep"
     if cost.peak_checkpoint_bytes != cost.kept_checkpoint_bytes:
         disk += f", {size(cost.peak_checkpoint_bytes)} at most while it runs"
-    known = cost.kept_checkpoint_bytes is not None
-    return [*totals, ("disk", disk if known else "unknown"), ("memory", size(cost.peak_memory_bytes))]
+    if cost.kept_checkpoint_bytes is None:
+        disk = "unknown"
+    elif any(stage.feature_images or stage.recipe.head_fit == "svm" for stage in work.training):
+        disk += "; features of frozen parts, reduced images and stages in the middle come on top"
+    else:
+        disk += "; reduced images and stages in the middle come on top"
+    return [*totals, ("disk", disk), ("memory", size(cost.peak_memory_bytes))]
 
 
 @dataclass(frozen=True, slots=True)

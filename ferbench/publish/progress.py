@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ferbench.costs import PlanCost
+from ferbench.publish.layout import wrapped, wrapped_facts
 from ferbench.publish.quantities import counted, duration, percent, size, whole
 from ferbench.records import Run, StageResult
 from ferbench.stages import Stage
@@ -14,18 +16,21 @@ LOG_SHARE = 0.1
 #: ... and at this one at the latest.
 LOG_SILENCE_SECONDS = 300.0
 
+#: Of lines below a stage's name, which are indented by two.
+_STAGE_WIDTH = 78
+
 
 class TimeLeft:
     """Seconds left of a whole command, from estimates that are corrected by what stages really took.
 
     Parameters
     ----------
-    stages : that will be trained, in order
+    stages : that will be trained, in order, or predict
     estimates : seconds per fingerprint, None where unknown
 
     Attributes
     ----------
-    estimated, taken : of the finished stages whose time was estimated
+    estimated, taken : of the finished stages whose time was estimated, and that did what was estimated
     compared, finished_stages : how many these are, and how many are finished in all
     """
 
@@ -41,12 +46,15 @@ class TimeLeft:
         """The stage is no longer among those that wait."""
         self._current = (stage.fingerprint, self._waiting.pop(stage.fingerprint, None))
 
-    def finished(self, stage: Stage, seconds: float) -> None:
+    def finished(self, stage: Stage, seconds: float, *, comparable: bool = True) -> None:
         """A stage took so many seconds, with what it predicted. It may be another than the one that was started: a
-        parent whose checkpoint was lost is trained on the way."""
+        parent whose checkpoint was lost is trained on the way.
+
+        comparable : it had to do what its estimate is of (`as_planned`)
+        """
         self.finished_stages += 1
         name, estimate = self._current
-        if name == stage.fingerprint and estimate is not None:
+        if comparable and name == stage.fingerprint and estimate is not None:
             self.compared += 1
             self.estimated += estimate
             self.taken += seconds
@@ -91,29 +99,46 @@ def figures(loss: float | None, images_per_second: float, stage_left: float, all
     return f"{what}  {rate}  left {_calm(stage_left)}, in all {whole_time}"
 
 
-def stage_lines(result: StageResult, estimated: float | None) -> list[str]:
+def stage_lines(result: StageResult, estimated: float | None, width: int = _STAGE_WIDTH) -> list[str]:
     """What a stage has just cost; what of it was there already, and what the stage itself notes, on lines of their own.
 
-    estimated : seconds of training alone
+    estimated : seconds that `train_seconds` was expected to be
     """
     expected = "" if estimated is None else f" (estimated {duration(estimated)})"
-    loss = f", loss {result.history[-1].loss:.3f}" if result.history else ""
-    lines = [
-        f"trained {whole(result.images_seen)} images in {duration(result.train_seconds)}{expected}"
-        f", {_rate(result.images_per_second)}{loss}"
+    facts = [
+        f"trained {whole(result.images_seen)} images in {duration(result.train_seconds)}{expected}",
+        _rate(result.images_per_second),
+        *([f"loss {result.history[-1].loss:.3f}"] if result.history else []),
     ]
-    spent = result.spent_seconds
-    steps = result.train_seconds - result.feature_seconds
+    others = []
     if result.features_per_second is not None:
-        # Stand-alone cost counts features in full; what was spent tells whether they were there.
-        there = spent is not None and spent - result.compile_seconds < steps + result.feature_seconds / 2
         features = f"features of the frozen part took {duration(result.feature_seconds)} of it"
-        lines.append(f"{features} once, and were there already" if there else features)
+        others.append(f"{features} once, and were there already" if _found_features(result) else features)
     if result.resumed_at:
-        lines.append(f"went on from image {whole(result.resumed_at)}, where an earlier command had stopped")
+        others.append(f"went on from image {whole(result.resumed_at)}, where an earlier command had stopped")
     if result.compile_seconds >= 1:
-        lines.append(f"compiling took {duration(result.compile_seconds)} more")
-    return [*lines, *result.notes]
+        others.append(f"compiling took {duration(result.compile_seconds)} more")
+    lines = wrapped_facts(facts, width, hanging="  ", between=",")
+    return lines + [line for each in (*others, *result.notes) for line in wrapped(each, width, hanging="  ")]
+
+
+def as_planned(result: StageResult, cost: PlanCost) -> bool:
+    """Whether a stage had to do what its estimate is of.
+
+    It had less to do where its features were found, which no plan looks for, and more where what was kept of it could
+    not be gone on with.
+    """
+    name = result.fingerprint
+    found = _found_features(result) and cost.feature_seconds.get(name, 0.0) > 0
+    return not found and bool(result.resumed_at) == (name in cost.images_done)
+
+
+def _found_features(result: StageResult) -> bool:
+    """Stand-alone cost counts features in full; what was spent tells whether they were there."""
+    if result.features_per_second is None or result.spent_seconds is None:
+        return False
+    steps = result.train_seconds - result.feature_seconds
+    return result.spent_seconds - result.compile_seconds < steps + result.feature_seconds / 2
 
 
 def truth_line(left: TimeLeft) -> str | None:

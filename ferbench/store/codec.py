@@ -22,8 +22,12 @@ from ferbench.stages import Stage
 
 T = TypeVar("T")
 
-#: What a row of the speed board is known by; a later measurement takes the place of an earlier one.
-SPEED_MEASUREMENT_KEY = ("backbone", "image_size", "batch_size", "precision", "device", "threads", "compiled")
+#: What a row of the speed board is known by; a later measurement takes the place of an earlier one. The processor is
+#: among them since every CPU's device is `cpu`.
+SPEED_MEASUREMENT_KEY = (
+    *("backbone", "image_size", "batch_size", "precision", "device", "threads", "compiled"),
+    *("processor", "torch"),
+)
 
 _Decode = Callable[[Any], Any]
 
@@ -204,6 +208,8 @@ def run_columns(run: Run, correct: NDArray[np.bool_] | None) -> dict[str, Any]:
         "spent_seconds": summary.spent_seconds,
         "peak_memory_bytes": summary.peak_memory_bytes,
         "parameters": summary.parameters,
+        "processor": summary.processor,
+        "threads": summary.threads,
         "correct": None if correct is None else np.packbits(correct).tobytes(),
         "record": to_json(run),
     }

@@ -55,7 +55,7 @@ def _add_train_fraction(connection: Connection) -> None:
 
 def _add_trainings_and_speeds(connection: Connection) -> None:
     """The log of trainings, filled with one of each stage; the speed board; pruned checkpoints; speed of features; what
-    runs cost."""
+    runs cost, and on what."""
     # Tables as they were made then: those of schema.py may change.
     tables = MetaData()
     log = Table(
@@ -82,13 +82,18 @@ def _add_trainings_and_speeds(connection: Connection) -> None:
         Column("device", Text, nullable=False),
         Column("threads", Integer, nullable=False),
         Column("compiled", Boolean, nullable=False),
+        Column("processor", Text, nullable=False),
+        Column("torch", Text, nullable=False),
         Column("saved_at", Double, nullable=False),
         Column("record", Text, nullable=False),
-        UniqueConstraint("backbone", "image_size", "batch_size", "precision", "device", "threads", "compiled"),
+        UniqueConstraint(
+            *("backbone", "image_size", "batch_size", "precision", "device", "threads", "compiled"),
+            *("processor", "torch"),
+        ),
     )
     tables.create_all(connection, checkfirst=False)
     for statement in (
-        *(f"ALTER TABLE runs ADD COLUMN {name} {kind}" for name, kind in _RUN_COSTS.items()),
+        *(f"ALTER TABLE runs ADD COLUMN {name} {kind}" for name, kind in (_RUN_COSTS | _RUN_CIRCUMSTANCES).items()),
         "ALTER TABLE stages ADD COLUMN features_per_second DOUBLE PRECISION",
         "ALTER TABLE stages ADD COLUMN pruned BOOLEAN NOT NULL DEFAULT FALSE",
         "CREATE INDEX stages_by_kind ON stages (backbone, image_size, trainable, precision, batch_size, device, "
@@ -123,17 +128,27 @@ def _add_trainings_and_speeds(connection: Connection) -> None:
 #: What a run cost, by column.
 _RUN_COSTS = {"spent_seconds": "DOUBLE PRECISION", "peak_memory_bytes": "BIGINT", "parameters": "BIGINT"}
 
+#: What it cost that on, by column; the precision is its last stage's.
+_RUN_CIRCUMSTANCES = {"processor": "TEXT", "threads": "INTEGER", "precision": "TEXT"}
+
 
 def _fill_run_costs(connection: Connection) -> None:
+    connection.execute(
+        text(
+            "UPDATE runs SET precision = (SELECT stages.precision FROM stages WHERE stages.fingerprint = "
+            "runs.final_stage) WHERE status = 'finished'"
+        )
+    )
     costs = []
     for row, record in connection.execute(text("SELECT id, record FROM runs WHERE status = 'finished'")).all():
         try:
             run = json.loads(record)
-            costs.append({"row": row} | {name: run[name] for name in _RUN_COSTS})
+            machine = {name: run["environment"][name] for name in ("processor", "threads")}
+            costs.append({"row": row} | {name: run[name] for name in _RUN_COSTS} | machine)
         except (ValueError, TypeError, KeyError):
             continue
     if costs:
-        changes = ", ".join(f"{name} = :{name}" for name in _RUN_COSTS)
+        changes = ", ".join(f"{name} = :{name}" for name in costs[0] if name != "row")
         connection.execute(text(f"UPDATE runs SET {changes} WHERE id = :row"), costs)
 
 

@@ -96,16 +96,14 @@ class Store:
             _upsert(connection, stages, codec.stage_columns(stage, result, now), ("fingerprint",))
             connection.execute(insert(trainings).values(**codec.training_columns(result, now)))
 
-    def trainings(self, fingerprints: Collection[str] | None = None) -> list[Training]:
-        """Every training that happened, or those of some stages, in the order in which they were saved.
+    def trainings(self) -> list[Training]:
+        """Every training that happened, in the order in which they were saved.
 
         A stage that was trained again stands there again. Of stages that an earlier ferbench saved the last is known.
         """
         query = select(*(trainings.c[name] for name in Training.__dataclass_fields__)).order_by(trainings.c.id)
-        wanted = None if fingerprints is None else frozenset(fingerprints)
         with self._database.reading() as connection:
-            rows = connection.execute(query).all()
-        return [Training(*row) for row in rows if wanted is None or row.stage in wanted]
+            return [Training(*row) for row in connection.execute(query)]
 
     def images_trained(self) -> int:
         """How many images all trainings together put through a network, or through the features of one."""
@@ -160,6 +158,7 @@ class Store:
         names = list(SpeedKey.__dataclass_fields__)
         measured = ("images_per_second", "peak_memory_bytes", "parameters", "features_per_second")
         newest_first = (stages.c.saved_at.desc(), stages.c.id.desc())
+        # Every stage is numbered, in the order of its index and from that alone; only the last ones' rows are read.
         age = func.row_number().over(partition_by=[stages.c[name] for name in names], order_by=newest_first)
         ranked = select(stages.c.id, age.label("age")).subquery()
         query = (
@@ -173,7 +172,7 @@ class Store:
         return [Speed(SpeedKey(*row[: len(names)]), *row[len(names) :]) for row in rows]
 
     def save_speed_measurement(self, measurement: SpeedMeasurement) -> None:
-        """Keep a row of the speed board, in the place of an earlier one of the same backbone, recipe and machine."""
+        """Keep a row of the speed board, in the place of an earlier one that was measured alike on such a machine."""
         columns = codec.speed_measurement_columns(measurement, time.time())
         with self._database.writing() as connection:
             _upsert(connection, saved_measurements, columns, codec.SPEED_MEASUREMENT_KEY)
@@ -234,6 +233,10 @@ class Store:
         _check_run(run, correct)
         replaced = None if force and run.status == "finished" else runs.c.status == "failed"
         columns = codec.run_columns(run, correct)
+        if run.status == "finished":
+            # Of the stage, since the recipe may leave it to the device.
+            of_final = stages.c.fingerprint == columns["final_stage"]
+            columns["precision"] = select(stages.c.precision).where(of_final).scalar_subquery()
         with self._database.writing() as connection:
             if run.board is not None:
                 _save_board(connection, run.board)

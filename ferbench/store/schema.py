@@ -128,6 +128,9 @@ runs = Table(
     Column("spent_seconds", Double),
     Column("peak_memory_bytes", BigInteger),
     Column("parameters", BigInteger),
+    Column("processor", Text),
+    Column("threads", Integer),
+    Column("precision", Text),
     Column("correct", LargeBinary),
     Column("record", Text, nullable=False),
     CheckConstraint("status IN ('finished', 'failed')", name="status_word"),
@@ -149,13 +152,19 @@ speed_measurements = Table(
     Column("device", Text, nullable=False),
     Column("threads", Integer, nullable=False),
     Column("compiled", Boolean, nullable=False),
+    Column("processor", Text, nullable=False),
+    Column("torch", Text, nullable=False),
     Column("saved_at", Double, nullable=False),
     Column("record", Text, nullable=False),
-    UniqueConstraint("backbone", "image_size", "batch_size", "precision", "device", "threads", "compiled"),
+    UniqueConstraint(
+        *("backbone", "image_size", "batch_size", "precision", "device", "threads", "compiled"),
+        *("processor", "torch"),
+    ),
 )
 
 Index("runs_by_board_and_status", runs.c.board, runs.c.status)
-#: What stage speeds are looked up by, newest first: the last ones of each kind are found without reading the others.
+#: What stage speeds are looked up by, newest first: the last ones of each kind are found without sorting and without
+#: reading the rows of the others, which are many times as long as their entry in the index.
 Index(
     "stages_by_kind",
     *(stages.c.backbone, stages.c.image_size, stages.c.trainable, stages.c.precision, stages.c.batch_size),

@@ -21,7 +21,7 @@ _COLUMNS = (
     *(runs.c.train_seconds, runs.c.accuracy, runs.c.accuracy_low, runs.c.accuracy_high, runs.c.uar, runs.c.uar_low),
     *(runs.c.uar_high, runs.c.macro_f1, runs.c.macro_f1_low, runs.c.macro_f1_high, runs.c.notes, runs.c.error),
     *(runs.c.recipe, runs.c.train_fraction, runs.c.final_stage, runs.c.spent_seconds, runs.c.peak_memory_bytes),
-    runs.c.parameters,
+    *(runs.c.parameters, runs.c.processor, runs.c.threads, runs.c.precision),
 )
 
 #: What a row says whose weights are gone: it stands as it is, but cannot predict or be verified to the last.
@@ -62,7 +62,7 @@ def _summary(
 ) -> RunSummary:
     fingerprint, _, entry, status, backbone, strategy, target, auxiliaries, weights, *others = row
     image_size, device, seed, images_seen, train_seconds, *others = others
-    *scores, notes, error, recipe, fraction, final, spent, peak, parameters = others
+    *scores, notes, error, recipe, fraction, final, spent, peak, parameters, processor, threads, precision = others
     board = known.get(fingerprint)
     accuracy, accuracy_low, accuracy_high, uar, uar_low, uar_high, macro_f1, macro_f1_low, macro_f1_high = scores
     n = 0 if board is None else board.n
@@ -91,4 +91,7 @@ def _summary(
         spent,
         peak,
         parameters,
+        processor,
+        threads,
+        precision,
     )

@@ -1,0 +1,107 @@
+"""Runs as they go into the store: a cell's outcome with its scores, its cost and what a reader must know."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Iterator, Sequence
+
+from ferbench.catalog import Catalog
+from ferbench.data.roles import RoleReader
+from ferbench.expressions import label_set
+from ferbench.metrics import scores
+from ferbench.plan import CellPlan
+from ferbench.records import Environment, Predictions, Run, StageResult
+from ferbench.stages import Stage
+
+
+class Rows:
+    """Makes runs out of planned cells; `environment` is on each of them."""
+
+    def __init__(self, catalog: Catalog, roles: RoleReader, environment: Environment) -> None:
+        self._catalog = catalog
+        self._roles = roles
+        self._environment = environment
+
+    def finished(
+        self,
+        cell: CellPlan,
+        chain: Sequence[Stage],
+        results: Sequence[StageResult],
+        spent_seconds: float,
+        report: Predictions,
+    ) -> Run:
+        """A cell whose stages are trained.
+
+        results : of the chain's stages, in their order
+        spent_seconds : on those of them that no other run has paid for
+        report : what the last stage says of the report split
+        """
+        return dataclasses.replace(
+            self._blank(cell),
+            status="finished",
+            scores=scores(report, label_set(cell.cell.recipe.label_set).classes),
+            train_seconds=sum(result.train_seconds for result in results),
+            spent_seconds=spent_seconds,
+            peak_memory_bytes=max(result.peak_memory_bytes for result in results),
+            parameters=results[-1].parameters,
+            notes=self._notes(cell, chain, results),
+        )
+
+    def failed(self, cell: CellPlan, line: str) -> Run:
+        """A cell one of whose stages has failed with this line."""
+        return dataclasses.replace(self._blank(cell), error=line)
+
+    def _blank(self, cell: CellPlan) -> Run:
+        return Run(
+            key=cell.key,
+            entry=cell.entry,
+            cell=cell.cell,
+            status="failed",
+            board=cell.board,
+            weights=cell.weights,
+            environment=self._environment,
+            stages=cell.stages,
+            images_seen=cell.images_seen,
+            target_images_seen=cell.target_images_seen,
+            train_fraction=cell.train_fraction,
+            finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        )
+
+    def _notes(self, cell: CellPlan, chain: Sequence[Stage], results: Sequence[StageResult]) -> tuple[str, ...]:
+        notes = []
+        if cell.board.synthetic:
+            notes.append("synthetic faces")
+        elif any(part.synthetic for stage in chain for part in stage.parts):
+            notes.append("trained on synthetic faces too")
+        if cell.weights.is_random:
+            notes.append(
+                "random weights" if cell.cell.weights == "random" else "random weights: no pretrained ones found"
+            )
+        if chain[-1].recipe.head_fit != "sgd":
+            notes.append(f"head fitted by {chain[-1].recipe.head_fit}")
+            if len(chain) > 1 and self._catalog.backbone(cell.cell.backbone).weightless:
+                notes.append("stages before the last leave no trace: nothing but the head is fitted, and it anew")
+        notes.extend(self._copies(cell, chain))
+        for result in results:
+            notes.extend(result.notes)
+        absent = set.intersection(*(set(result.absent_classes) for result in results))
+        if absent:
+            notes.append(f"never trained on {', '.join(sorted(absent))}")
+        target = cell.cell.target
+        if any(stage.select and target in (part.dataset for part in stage.parts) for stage in chain):
+            chosen_on = self._roles.select(target, cell.cell.recipe.label_set).splits.split("+")
+            if set(chosen_on) & set(cell.board.split.split("+")):
+                notes.append("selected on the reported split")
+        return tuple(dict.fromkeys(notes))
+
+    def _copies(self, cell: CellPlan, chain: Sequence[Stage]) -> Iterator[str]:
+        """What of the report split is trained on, picture by picture."""
+        labels = cell.cell.recipe.label_set
+        report = self._roles.report(cell.cell.target, labels).pictures
+        for part in dict.fromkeys(part for stage in chain for part in stage.parts):
+            samples = self._roles.train(part.dataset, labels, part.fraction)
+            trained = set(samples.pictures)
+            if count := sum(picture in trained for picture in report):
+                where = f"{samples.dataset} {samples.splits}"
+                yield f"{count:,} of {len(report):,} reported pictures are among those trained on, in {where}"
