@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -142,17 +142,15 @@ class Engine:
         self, prepared: Prepared, watch: StageWatch, known: dict[str, StageResult]
     ) -> Iterator[tuple[StageTask, StageOutcome | StageFailure]]:
         """Outcomes as they come, with the cache folder kept within its bound meanwhile and in the end."""
-        planned = {stage.fingerprint for stage in prepared.plan.stages}
         kept_at = time.monotonic()
         try:
             for task, outcome in execute(prepared.tasks, self._bench, watch, known, prepared.spare):
                 yield task, outcome
                 if time.monotonic() - kept_at > _KEEP_WITHIN_EVERY_SECONDS:
-                    # All of the plan: a stage that is stored may be a parent yet.
-                    self._keep_within(planned)
+                    self._keep_within(_needed(prepared.pending, known))
                     kept_at = time.monotonic()
         finally:
-            self._keep_within(planned - known.keys())
+            self._keep_within(_needed(prepared.pending, known))
 
     def _keep_within(self, unfinished: Collection[str]) -> None:
         """Bring the cache folder back to its size, as far as nothing that is needed goes."""
@@ -202,6 +200,11 @@ class Engine:
     def _report(self, cell: CellPlan) -> Predictions | None:
         board = cell.board
         return self._store.predictions(cell.stages[-1], board.target, board.split, board.fingerprint)
+
+
+def _needed(cells: Iterable[CellPlan], known: Collection[str]) -> set[str]:
+    """Stages that cells may still go on from, trained or not."""
+    return {name for cell in cells if cell.stages[-1] not in known for name in cell.stages}
 
 
 def _spent(result: StageResult) -> float:

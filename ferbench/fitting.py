@@ -58,6 +58,17 @@ class Fitted:
     spent_on_features: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """What the training loop is given: the whole module with images, or what lies behind a cut with features."""
+
+    module: nn.Module
+    batches: Batches
+    classifier: str
+    trainable: str
+    features: Sequence[Features] = ()
+
+
 class Fitting:
     """One stage's module on the device, and the data that it is shown.
 
@@ -86,41 +97,16 @@ class Fitting:
         labels = [torch.from_numpy(labels_of(part)).to(bench.device) for part in samples]
         counts = np.bincount(np.concatenate([own.cpu().numpy() for own in labels]), minlength=len(stage.classes))
         order = BatchOrder([part.count for part in samples], recipe.mixing, recipe.batch_size, stage.seed, stage.index)
-        features: Sequence[Features] = ()
         if stage.feature_images:
             self._prefix = self._cut(samples[0])
-        batches: Batches
         if self._prefix is None:
-            batches = TrainingBatches(
-                parts=[
-                    (bench.placed(part, recipe.image_size, recipe.grey), own)
-                    for part, own in zip(samples, labels, strict=True)
-                ],
-                normalisation=self._normalisation,
-                image_size=recipe.image_size,
-                augment=recipe.augment,
-                order=order,
-                seed=stage.seed,
-                stage_index=stage.index,
-                device=bench.device,
-            )
-            learner, classifier, trainable = self.module, self._backbone.classifier, recipe.trainable
+            way = self._through_all(samples, labels, order)
         else:
-            features = self._training_features(samples, self._prefix, on_progress)
-            batches = FeatureBatches(
-                list(zip(features, labels, strict=True)), order, recipe.augment, stage.seed, stage.index, bench.device
-            )
-            learner, classifier, trainable = self._prefix.rest, self._prefix.classifier, "all"
+            way = self._behind_the_cut(self._prefix, samples, labels, order, on_progress)
         made_with = f"{bench.circumstances()} {'features' if self._prefix else 'images'}"
-        spent_on_features = sum(part.spent_seconds for part in features)
-        kept = bench.partials.load(stage.fingerprint)
-        if kept is not None and kept.made_with == made_with and kept.micro_batch <= bench.micro_batch(stage):
-            # The rest of a stage is computed as its beginning was.
-            bench.set_micro_batch(stage, kept.micro_batch)
-            spent_on_features += kept.spent_seconds
-        else:
-            kept = None
+        kept = self._kept(made_with)
         micro_batch = bench.micro_batch(stage)
+        spent_on_features = sum(part.spent_seconds for part in way.features) + (kept.spent_seconds if kept else 0.0)
 
         def keep(partial: Partial) -> None:
             with bench.beside_the_stage():
@@ -133,10 +119,10 @@ class Fitting:
                     bench.warn(f"a stage could not be kept in the middle of its training: {error.line}")
 
         trained = train(
-            learner,
-            batches,
+            way.module,
+            way.batches,
             recipe,
-            classifier=classifier,
+            classifier=way.classifier,
             epoch_images=sum(part.count for part in samples),
             class_counts=torch.from_numpy(counts).float(),
             seed=stage.seed,
@@ -145,7 +131,7 @@ class Fitting:
             select_accuracy=self._select_accuracy() if recipe.checkpoint == "best-on-select" else None,
             on_progress=on_progress,
             on_epoch=on_epoch,
-            trainable=trainable,
+            trainable=way.trainable,
             micro_batch=micro_batch,
             start=None if kept is None else kept.partial,
             keeping=Keeping(keep, bench.keep_every_seconds, bench.stop),
@@ -156,10 +142,50 @@ class Fitting:
             counts,
             micro_batch,
             resumed_at=0 if kept is None else kept.partial.step * recipe.batch_size,
-            feature_seconds=sum(part.seconds for part in features),
-            feature_images=sum(part.images for part in features),
+            feature_seconds=sum(part.seconds for part in way.features),
+            feature_images=sum(part.images for part in way.features),
             spent_on_features=spent_on_features,
         )
+
+    def _kept(self, made_with: str) -> KeptStage | None:
+        """Where the stage was kept, if going on there gives what an undisturbed run gives."""
+        bench, stage = self._bench, self._stage
+        kept = bench.partials.load(stage.fingerprint)
+        if kept is None or kept.made_with != made_with or kept.micro_batch > bench.micro_batch(stage):
+            return None
+        bench.set_micro_batch(stage, kept.micro_batch)
+        return kept
+
+    def _through_all(self, samples: Sequence[LabelledImages], labels: Sequence[Tensor], order: BatchOrder) -> _Way:
+        stage, recipe, bench = self._stage, self._stage.recipe, self._bench
+        batches = TrainingBatches(
+            parts=[
+                (bench.placed(part, recipe.image_size, recipe.grey), own)
+                for part, own in zip(samples, labels, strict=True)
+            ],
+            normalisation=self._normalisation,
+            image_size=recipe.image_size,
+            augment=recipe.augment,
+            order=order,
+            seed=stage.seed,
+            stage_index=stage.index,
+            device=bench.device,
+        )
+        return _Way(self.module, batches, self._backbone.classifier, recipe.trainable)
+
+    def _behind_the_cut(
+        self,
+        prefix: FrozenPrefix,
+        samples: Sequence[LabelledImages],
+        labels: Sequence[Tensor],
+        order: BatchOrder,
+        on_progress: Callable[[Progress], None],
+    ) -> _Way:
+        stage = self._stage
+        features = self._training_features(samples, prefix, on_progress)
+        parts = list(zip(features, labels, strict=True))
+        batches = FeatureBatches(parts, order, stage.recipe.augment, stage.seed, stage.index, self._bench.device)
+        return _Way(prefix.rest, batches, prefix.classifier, "all", features)
 
     def by_svm(self) -> Fitted:
         """Replace the head by a support vector machine on the features of the frozen rest."""
