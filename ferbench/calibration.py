@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from ferbench.components import Backbone
-from ferbench.feature_cache import affordable
-from ferbench.frozen_prefix import FrozenPrefix, frozen_prefix
+from ferbench.features.cache import affordable
+from ferbench.features.frozen_prefix import FrozenPrefix, frozen_prefix
 from ferbench.memory import peak_memory_bytes, reset_peak_memory
+from ferbench.placed_module import on_device
 from ferbench.records import Speed, SpeedKey
 from ferbench.stages import Stage
 from ferbench.training import autocast, train
@@ -30,7 +31,9 @@ _FEWEST_STEPS, _MOST_STEPS = 2, 20
 _LONG_STEP_SECONDS, _LONGEST_STEP_SECONDS = 2.0, 10.0
 
 
-def measured_speed(stage: Stage, backbone: Backbone, device: str, key: SpeedKey) -> Speed:
+def measured_speed(
+    stage: Stage, backbone: Backbone, device: str, key: SpeedKey, *, deterministic: bool = False
+) -> Speed:
     """Speed, memory and parameters of a stage's backbone and recipe, after one step of warm-up.
 
     Where the stage trains on features of a frozen prefix, these and the steps behind them are measured apart. Where its
@@ -39,9 +42,10 @@ def measured_speed(stage: Stage, backbone: Backbone, device: str, key: SpeedKey)
     Parameters
     ----------
     key : what the speed is to be found by again
+    deterministic : as the stage will be trained
     """
     reset_peak_memory(device)
-    module = built(backbone, stage, "initialisation").to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module = on_device(built(backbone, stage, "initialisation"), device, deterministic=deterministic)
     recipe = stage.recipe
     images = torch.rand(recipe.batch_size, 3, recipe.image_size, recipe.image_size, device=device)
     images = images.contiguous(memory_format=torch.channels_last)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ferbench.accelerator import prepare_device
+from ferbench.cache.pruning import keep_within
 from ferbench.catalog import Catalog
 from ferbench.data.roles import RoleReader
 from ferbench.environment import chosen_device, current_environment
@@ -17,7 +18,6 @@ from ferbench.matrix import Matrix
 from ferbench.metrics import correctness
 from ferbench.plan import CellPlan, Plan
 from ferbench.preparation import Preparation, Prepared
-from ferbench.pruning import keep_within
 from ferbench.publish.cache import kept_warnings
 from ferbench.records import EpochResult, Predictions, Run, StageResult
 from ferbench.rows import Rows

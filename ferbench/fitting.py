@@ -17,16 +17,16 @@ from ferbench.data.order import BatchOrder
 from ferbench.data.placement import PlacedImages, place
 from ferbench.data.roles import LabelledImages
 from ferbench.errors import CheckpointError, DatasetError
-from ferbench.feature_batches import FeatureBatches
-from ferbench.feature_cache import FeatureInput, Features, affordable
+from ferbench.features.batches import FeatureBatches
+from ferbench.features.cache import FeatureInput, Features, affordable
+from ferbench.features.frozen_prefix import FrozenPrefix, frozen_prefix
+from ferbench.features.svm_inputs import svm_inputs
 from ferbench.fingerprints import derived_seed
-from ferbench.frozen_prefix import FrozenPrefix, frozen_prefix
 from ferbench.partials import KeptStage
 from ferbench.prediction import feature_probabilities, probabilities
 from ferbench.records import EpochResult, Predictions
 from ferbench.stages import Stage
 from ferbench.svm_head import fit_svm_head, put_svm_head
-from ferbench.svm_inputs import svm_inputs
 from ferbench.training import Batches, Keeping, Partial, Progress, Trained, train
 from ferbench.workbench import Workbench
 

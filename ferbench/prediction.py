@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ferbench.data.batches import Normalisation, evaluation_batches
 from ferbench.data.placement import PlacedImages
 from ferbench.errors import TrainingError
-from ferbench.feature_cache import Features
+from ferbench.features.cache import Features
 from ferbench.portions import as_many_as_fit
 from ferbench.training import autocast
 

@@ -332,7 +332,9 @@ class Preparation:
                 continue
             backbone = self._catalog.backbone(key.backbone)
             try:
-                found[key] = measured_speed(largest[key], backbone, self._bench.device, key)
+                found[key] = measured_speed(
+                    largest[key], backbone, self._bench.device, key, deterministic=self._bench.deterministic
+                )
             except Exception:  # the stage itself will fail, be recorded and be told with its reason
                 continue
         return found

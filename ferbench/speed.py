@@ -27,6 +27,7 @@ from ferbench.expressions import label_set
 from ferbench.flops import MatrixProduct, forward_flops, synchronised_now
 from ferbench.memory import is_out_of_memory, peak_memory_bytes, release_memory, reset_peak_memory, return_freed_memory
 from ferbench.occupancy import Occupancy
+from ferbench.placed_module import on_device
 from ferbench.recipes import Recipe, changed
 from ferbench.records import SpeedMeasurement, Spread
 from ferbench.stages import RANDOM_WEIGHTS, Stage
@@ -171,7 +172,7 @@ class _Subject:
         return_freed_memory()
         reset_peak_memory(device)
         module = built(backbone, stage, "initialisation")
-        self._module = module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._module = on_device(module, device)
         images = torch.randn(measuring.batch_size, 3, image_size, image_size, device=device)
         self._images = images.contiguous(memory_format=torch.channels_last)
         self._image = self._images[:1].clone(memory_format=torch.channels_last)

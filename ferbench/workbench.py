@@ -16,7 +16,7 @@ from ferbench.data.placement import PlacedImages, place, placed_bytes
 from ferbench.data.roles import LabelledImages, RoleReader
 from ferbench.data.room import free_room
 from ferbench.environment import device_kind
-from ferbench.feature_cache import FeatureCache
+from ferbench.features.cache import FeatureCache
 from ferbench.initialisation import uninitialised
 from ferbench.memory import peak_memory_bytes, release_memory, reset_peak_memory, return_freed_memory
 from ferbench.partials import Partials

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from ferbench.accelerator import with_deterministic_pooling
 from ferbench.components import Backbone
 from ferbench.data.roles import LabelledImages, RoleReader
 from ferbench.environment import device_kind
@@ -16,6 +15,7 @@ from ferbench.errors import PluginError
 from ferbench.fingerprints import derived_seed
 from ferbench.fitting import Fitted, Fitting
 from ferbench.memory import is_out_of_memory, release_memory
+from ferbench.placed_module import on_device
 from ferbench.records import EpochResult, Predictions, StageResult
 from ferbench.stages import Stage
 from ferbench.svm_head import put_svm_head
@@ -102,10 +102,7 @@ def built(backbone: Backbone, stage: Stage, purpose: str, stage_index: int = 0) 
 
 
 def _fitting(start: _Start, task: StageTask, backbone: Backbone, bench: Workbench) -> Fitting:
-    module = start.module
-    if bench.deterministic and bench.device.startswith("cuda"):
-        module = with_deterministic_pooling(module)
-    module = module.to(bench.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module = on_device(start.module, bench.device, deterministic=bench.deterministic)
     return Fitting(module, backbone, task.stage, task.label_set, bench, start.origin)
 
 

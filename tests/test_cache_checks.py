@@ -13,8 +13,8 @@ import torch
 from tiny import bar_dataset
 from torch import nn
 
-from ferbench.cache_checks import checked
-from ferbench.cache_folder import cache_entries
+from ferbench.cache.checks import checked
+from ferbench.cache.folder import cache_entries
 from ferbench.checkpoints import Checkpoints
 from ferbench.components import Samples
 from ferbench.data.placement import place

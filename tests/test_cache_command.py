@@ -12,11 +12,11 @@ import pytest
 from click.testing import CliRunner, Result
 from tiny import Bench, matrix, tiny_catalog
 
+from ferbench.cache.pruning import Kept, keep_within
 from ferbench.cli import root
 from ferbench.errors import StoreError
 from ferbench.fingerprints import fingerprint
 from ferbench.inference import Inference
-from ferbench.pruning import Kept, keep_within
 from ferbench.publish.cache import kept_warnings
 from ferbench.records import Run
 from ferbench.settings import Settings

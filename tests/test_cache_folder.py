@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-import ferbench.cache_folder as module
-from ferbench.cache_folder import CacheEntry, cache_entries, remove_entry
+import ferbench.cache.folder as module
+from ferbench.cache.folder import CacheEntry, cache_entries, remove_entry
 from ferbench.errors import CheckpointError
 from ferbench.fingerprints import fingerprint
 

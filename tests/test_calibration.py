@@ -10,10 +10,10 @@ import torch
 from tiny import CLASSES, broken_backbone, tiny_backbone
 from torch import nn
 
-from ferbench import feature_cache
 from ferbench.calibration import measured_speed
 from ferbench.components import Backbone
 from ferbench.costs import speed_key
+from ferbench.features import cache as feature_cache
 from ferbench.recipes import Recipe
 from ferbench.records import Speed
 from ferbench.stages import RANDOM_WEIGHTS, Stage, TrainingPart

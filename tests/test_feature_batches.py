@@ -16,9 +16,9 @@ from ferbench.catalog import Catalog
 from ferbench.data.batches import TrainingBatches
 from ferbench.data.order import BatchOrder
 from ferbench.data.placement import place
-from ferbench.feature_batches import FeatureBatches
-from ferbench.feature_cache import FeatureCache
-from ferbench.frozen_prefix import FrozenPrefix, frozen_prefix
+from ferbench.features.batches import FeatureBatches
+from ferbench.features.cache import FeatureCache
+from ferbench.features.frozen_prefix import FrozenPrefix, frozen_prefix
 from ferbench.recipes import Recipe
 from ferbench.training import train
 

@@ -12,10 +12,10 @@ import torch
 from tiny_prefix import ABOUT, IMAGENET, Counting, never, placed, prefix_of, tiny_module
 from torch import Tensor
 
-from ferbench import feature_cache as cache_module
 from ferbench.data.batches import Normalisation
 from ferbench.errors import TrainingError
-from ferbench.feature_cache import FeatureCache, affordable
+from ferbench.features import cache as cache_module
+from ferbench.features.cache import FeatureCache, affordable
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 import torch
-from ferbench.feature_cache import FeatureCache
+from ferbench.features.cache import FeatureCache
 from tiny_prefix import ABOUT, placed, prefix_of, tiny_module
 torch.set_num_threads({torch.get_num_threads()})
 images, _ = placed(400)

@@ -14,8 +14,8 @@ import pytest
 import torch
 from tiny_prefix import ABOUT, Counting, never, placed, prefix_of, tiny_module
 
-from ferbench.feature_cache import FeatureCache
-from ferbench.feature_files import FeatureWriter
+from ferbench.features.cache import FeatureCache
+from ferbench.features.files import FeatureWriter
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import pytest
 import torch
 from tiny import CLASSES, bar_dataset, tiny_backbone
 
-from ferbench import feature_cache
 from ferbench.data.roles import RoleReader
-from ferbench.feature_cache import FeatureCache, FeatureInput, Features
+from ferbench.features import cache as feature_cache
+from ferbench.features.cache import FeatureCache, FeatureInput, Features
+from ferbench.features.frozen_prefix import FeatureSource
 from ferbench.fitting import Fitting
-from ferbench.frozen_prefix import FeatureSource
 from ferbench.recipes import Recipe
 from ferbench.stages import RANDOM_WEIGHTS, Stage, TrainingPart
 from ferbench.workbench import Workbench

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ferbench.catalog import Catalog
 from ferbench.errors import RecipeError
-from ferbench.frozen_prefix import CaughtInput, FrozenPrefix, NotCaught, frozen_prefix
+from ferbench.features.frozen_prefix import CaughtInput, FrozenPrefix, NotCaught, frozen_prefix
 from ferbench.trainable import trained_modules, trained_part
 
 

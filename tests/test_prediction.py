@@ -16,7 +16,7 @@ from torch.nn import functional
 from ferbench.data.batches import Normalisation
 from ferbench.data.placement import place
 from ferbench.errors import TrainingError
-from ferbench.feature_cache import FeatureCache, Features
+from ferbench.features.cache import FeatureCache, Features
 from ferbench.prediction import feature_probabilities, probabilities
 
 NORMALISATION = Normalisation((0.5, 0.4, 0.3), (0.25, 0.2, 0.1))

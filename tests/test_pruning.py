@@ -8,10 +8,10 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import ferbench.pruning as module
-from ferbench.cache_folder import KINDS, CacheEntry
+import ferbench.cache.pruning as module
+from ferbench.cache.folder import KINDS, CacheEntry
+from ferbench.cache.pruning import FATES, WITHOUT_ASKING, Kept, Needs, keep_within, removable
 from ferbench.fingerprints import fingerprint
-from ferbench.pruning import FATES, WITHOUT_ASKING, Kept, Needs, keep_within, removable
 
 NAMES = [fingerprint(number) for number in range(12)]
 names = st.sampled_from(NAMES)

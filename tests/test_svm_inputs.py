@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ferbench.data.batches import evaluation_batches
 from ferbench.errors import RecipeError
-from ferbench.feature_cache import FeatureCache
-from ferbench.svm_inputs import svm_inputs
+from ferbench.features.cache import FeatureCache
+from ferbench.features.svm_inputs import svm_inputs
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from ferbench.data.batches import Normalisation
 from ferbench.data.placement import PlacedImages, place
-from ferbench.feature_cache import FeatureInput
-from ferbench.frozen_prefix import FrozenPrefix, frozen_prefix
+from ferbench.features.cache import FeatureInput
+from ferbench.features.frozen_prefix import FrozenPrefix, frozen_prefix
 
 IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 ABOUT = FeatureInput("tiny 1 tests", "a" * 64, IMAGENET, 12, False, "fp32", "cpu")

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ferbench.cache_folder import KINDS
+from ferbench.cache.folder import KINDS
 from ferbench.cli.entry import CommandGroup
 from ferbench.cli.options import common_options
 from ferbench.cli.session import paint, print_json, print_lines, reading_store, settings_of, warn, width
 from ferbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from ferbench.cache_folder import CacheEntry
-    from ferbench.pruning import Fate, Needs
+    from ferbench.cache.folder import CacheEntry
+    from ferbench.cache.pruning import Fate, Needs
     from ferbench.settings import Settings
 
 
@@ -37,7 +37,7 @@ def cache() -> None:
 @click.pass_context
 def list_cache(context: click.Context, every: bool, as_json: bool) -> None:
     """Show what the cache folder holds, by kind."""
-    from ferbench.cache_folder import cache_entries
+    from ferbench.cache.folder import cache_entries
     from ferbench.publish.cache import list_json, list_lines
 
     settings = settings_of(context)
@@ -76,8 +76,8 @@ def prune(
     named goes. What is needed by rows on the board, by unfinished work or perhaps by another store goes last, and only
     when you agree; a row whose checkpoint went says so, and cannot predict until it is run again.
     """
-    from ferbench.cache_folder import cache_entries
-    from ferbench.pruning import FATES, removable
+    from ferbench.cache.folder import cache_entries
+    from ferbench.cache.pruning import FATES, removable
     from ferbench.publish.cache import going_lines, removed_lines
     from ferbench.settings import parse_size
 
@@ -112,8 +112,8 @@ def verify(context: click.Context, as_json: bool) -> None:
 
     A checkpoint must be the file whose hash the store has; exit code 1 if something is broken.
     """
-    from ferbench.cache_checks import checked
-    from ferbench.cache_folder import cache_entries
+    from ferbench.cache.checks import checked
+    from ferbench.cache.folder import cache_entries
     from ferbench.publish.cache import fault_lines, faults_json
 
     settings = settings_of(context)
@@ -167,7 +167,7 @@ def _chosen(
 
 def _agreed(going: Sequence[CacheEntry], needs: Needs, yes: bool) -> tuple[list[CacheEntry], bool]:
     """What may go after asking, and whether there was nobody to ask."""
-    from ferbench.pruning import WITHOUT_ASKING
+    from ferbench.cache.pruning import WITHOUT_ASKING
     from ferbench.publish.cache import by_fate, question
 
     agreed: list[CacheEntry] = []
@@ -188,7 +188,7 @@ def _may_ask() -> bool:
 
 def _remove(settings: Settings, entries: Sequence[CacheEntry], needs: Needs) -> list[CacheEntry]:
     """Remove entries and mark the rows that lose their checkpoints; gives what is gone."""
-    from ferbench.pruning import remove_all
+    from ferbench.cache.pruning import remove_all
     from ferbench.store import open_store
 
     finals = [entry for entry in entries if needs.fate(entry) == "board"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from ferbench.cache_checks import Checked
-from ferbench.cache_folder import KINDS, CacheEntry, Kind
-from ferbench.pruning import Fate, Kept, Needs
+from ferbench.cache.checks import Checked
+from ferbench.cache.folder import KINDS, CacheEntry, Kind
+from ferbench.cache.pruning import Fate, Kept, Needs
 from ferbench.publish.layout import PLAIN, Paint, aligned, total_width, wrapped
 from ferbench.publish.quantities import counted, duration, joined, size
 

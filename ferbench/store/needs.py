@@ -7,7 +7,7 @@ from collections import defaultdict
 
 from sqlalchemy import Connection, select
 
-from ferbench.pruning import Needs
+from ferbench.cache.pruning import Needs
 from ferbench.store.schema import runs, stages
 
 

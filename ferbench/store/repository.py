@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Table, and_, false, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from ferbench.cache.pruning import Needs
 from ferbench.errors import StoreError
-from ferbench.pruning import Needs
 from ferbench.records import (
     Board,
     Predictions,

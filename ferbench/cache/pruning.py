@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ferbench.cache_folder import CacheEntry, cache_entries, remove_entry
+from ferbench.cache.folder import CacheEntry, cache_entries, remove_entry
 from ferbench.errors import CheckpointError
 
 #: leftover, free : may go without asking

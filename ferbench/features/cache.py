@@ -21,9 +21,9 @@ from ferbench.data.batches import Normalisation, evaluation_batches
 from ferbench.data.placement import PlacedImages
 from ferbench.environment import device_kind
 from ferbench.errors import TrainingError
-from ferbench.feature_files import FeatureFiles, FeatureView, FeatureWriter
+from ferbench.features.files import FeatureFiles, FeatureView, FeatureWriter
+from ferbench.features.frozen_prefix import FeatureSource, FrozenPrefix
 from ferbench.fingerprints import PREPROCESSING_VERSION, fingerprint
-from ferbench.frozen_prefix import FeatureSource, FrozenPrefix
 from ferbench.portions import as_many_as_fit
 from ferbench.training import autocast
 

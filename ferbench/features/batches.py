@@ -13,7 +13,7 @@ from ferbench.data.ahead import Ahead
 from ferbench.data.augmentation import AUGMENTATIONS, draw
 from ferbench.data.order import BatchOrder
 from ferbench.data.transfer import sent
-from ferbench.feature_cache import Features, as_given
+from ferbench.features.cache import Features, as_given
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ferbench.cache_folder import CacheEntry
+from ferbench.cache.folder import CacheEntry
 from ferbench.data.split_cache import LARGEST_SIDE
 
 _READ_BYTES = 1 << 20

@@ -10,8 +10,8 @@ from torch import nn
 
 from ferbench.data.placement import PlacedImages
 from ferbench.errors import RecipeError
-from ferbench.feature_cache import FeatureCache, FeatureInput, Features
-from ferbench.frozen_prefix import CaughtInput, NotCaught
+from ferbench.features.cache import FeatureCache, FeatureInput, Features
+from ferbench.features.frozen_prefix import CaughtInput, NotCaught
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

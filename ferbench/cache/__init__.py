@@ -1,0 +1,1 @@
+"""What lies below the cache folder: listed, checked, and kept within a bound."""
