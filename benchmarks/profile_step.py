@@ -90,7 +90,7 @@ class _TimedBatches:
 def profiled(work: Work) -> StepProfile:
     """Train `work.steps` steps after one of warm-up, twice: for the parts, then for the operators."""
     parts = _Parts(work.device)
-    module = work.module()
+    module = work.placed_module()
     handles = [
         module.register_forward_pre_hook(lambda *_: parts.ends("other")),
         module.register_forward_hook(lambda *_: parts.ends("forward")),
@@ -98,12 +98,12 @@ def profiled(work: Work) -> StepProfile:
         register_optimizer_step_post_hook(lambda *_: parts.step_ends()),
     ]
     try:
-        ferbench_loop(work, lambda batches: _TimedBatches(batches, parts))(work.steps)
+        ferbench_loop(work, lambda batches: _TimedBatches(batches, parts), module)(work.steps)
     finally:
         for handle in handles:
             handle.remove()
-    run = ferbench_loop(work)
-    flops = 3 * work.batch_size * forward_flops(module, work.image_size)
+    run = ferbench_loop(work, module=module)
+    flops = 3 * work.batch_size * forward_flops(work.module(), work.image_size)
     return StepProfile(
         work,
         {part: seconds / work.steps for part, seconds in parts.seconds.items()},

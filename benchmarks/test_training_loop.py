@@ -63,6 +63,13 @@ def test_loop_against_a_bare_loop(raced: Raced, backbone: str, image_size: int, 
     assert pairs.ratio > FAR_BELOW
 
 
+def test_vgg_as_a_stage_trains_it(raced: Raced) -> None:
+    """Its first full layer as a matrix product (ferbench/placed_module.py), against the bare loop on what was built."""
+    work = Work("vgg16", 48, 4)
+    (pairs,) = raced(work, ferbench_loop(work, module=work.placed_module()), [bare(work)], rounds=5)
+    assert pairs.ratio > FAR_BELOW
+
+
 @pytest.mark.parametrize(("backbone", "image_size", "steps"), [("alexnet", 112, 8), ("tv/mobilenet_v3_small", 64, 24)])
 def test_loop_against_all_peers(raced: Raced, backbone: str, image_size: int, steps: int) -> None:
     work = Work(backbone, image_size, steps)

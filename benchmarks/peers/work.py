@@ -6,6 +6,7 @@ nothing: torchvision fills with black what ferbench fills from the border, and l
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import math
@@ -21,6 +22,7 @@ from torch.nn import functional
 from ferbench.catalog import Catalog
 from ferbench.components import Backbone
 from ferbench.data.augmentation import AUGMENTATIONS
+from ferbench.placed_module import on_device
 from ferbench.recipes import Recipe
 
 #: Trains so many steps and one before them, for warm-up.
@@ -89,7 +91,7 @@ class Work:
         )
 
     @functools.cached_property
-    def _modules(self) -> dict[torch.memory_format, nn.Module]:
+    def _modules(self) -> dict[torch.memory_format | None, nn.Module]:
         return {}
 
     def module(self, memory_format: torch.memory_format = torch.channels_last) -> nn.Module:
@@ -100,6 +102,12 @@ class Work:
             self._modules[memory_format] = module.to(memory_format=memory_format)  # type: ignore[call-overload]
         # Lightning leaves a module on the CPU.
         return self._modules[memory_format].to(self.device)
+
+    def placed_module(self) -> nn.Module:
+        """The backbone as ferbench's worker trains it, a copy of the one that all train."""
+        if None not in self._modules:
+            self._modules[None] = on_device(copy.deepcopy(self.module()), self.device)
+        return self._modules[None]
 
     def optimizer(self, module: nn.Module) -> torch.optim.SGD:
         """SGD with Nesterov's momentum, fused; no weight decay on biases and normalisation."""
