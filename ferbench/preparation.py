@@ -99,7 +99,7 @@ class Preparation:
         """
         cells = tuple(dict.fromkeys(cell for part in (matrix, *matrix.also) for cell in self._cells(part)))
         plan = make_plan(cells, self._catalog, self._inputs(cells))
-        self._check_trainable(plan.stages)
+        self._check_trainable(cells, plan.stages)
         finished = {} if force else self._store.finished([cell.key for cell in plan.cells])
         pending = tuple(cell for cell in plan.cells if cell.key not in finished)
         stages = {stage.fingerprint: stage for stage in plan.stages}
@@ -151,9 +151,13 @@ class Preparation:
         names = dict.fromkeys([*matrix.targets, *(name for chain in matrix.auxiliaries for name in chain)])
         return max(1, round(epochs * sum(self._roles.train(name, labels).count for name in names)))
 
-    def _check_trainable(self, stages: Iterable[Stage]) -> None:
-        """Raise RecipeError for a part that a backbone lacks; a stage would find it out after its parents only."""
-        parts = dict.fromkeys((stage.backbone, stage.recipe.trainable, stage.recipe.image_size) for stage in stages)
+    def _check_trainable(self, cells: Iterable[Cell], stages: Iterable[Stage]) -> None:
+        """Raise RecipeError for a part that a backbone lacks; a stage would find it out after its parents only.
+
+        A word that a strategy puts another in place of is looked at too: it was meant for something.
+        """
+        parts = dict.fromkeys((part.backbone, part.recipe.trainable, part.recipe.image_size) for part in cells)
+        parts |= dict.fromkeys((stage.backbone, stage.recipe.trainable, stage.recipe.image_size) for stage in stages)
         for name, trainable, image_size in parts:
             check_trainable(self._catalog.backbone(name), trainable, image_size)
 

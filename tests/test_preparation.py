@@ -299,9 +299,9 @@ def test_of_a_kind_the_stage_with_most_features_is_measured(bench, monkeypatch: 
     seen: list[int] = []
     measured = preparation.measured_speed
 
-    def watched(stage, *others):  # type: ignore[no-untyped-def]
+    def watched(stage, *others, **named):  # type: ignore[no-untyped-def]
         seen.append(stage.feature_images)
-        return measured(stage, *others)
+        return measured(stage, *others, **named)
 
     monkeypatch.setattr(preparation, "measured_speed", watched)
     probe = matrix("linear-probe", recipe={"images_seen": 8000})
@@ -333,6 +333,9 @@ def test_the_longest_chain_comes_first_and_its_stages_follow_each_other(bench) -
 def test_a_part_that_no_module_is_is_refused_with_a_suggestion(bench) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(RecipeError, match="backbone tiny: trainable=heads: it is all, head or a module of the"):
         prepared(bench, "target-only", recipe={"trainable": "heads"})
+    # Though the strategy has a word of its own for its stage.
+    with pytest.raises(RecipeError, match="trainable=heads"):
+        prepared(bench, "linear-probe", recipe={"trainable": "heads"})
     with pytest.raises(RecipeError, match="trainable=nowhere"):
         second = dataclasses.replace(matrix("cascade"), axes=(RecipeAxis("trainable", ("nowhere",), stage=2),))
         bench.engine.prepare(second, calibrate=False)
