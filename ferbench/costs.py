@@ -16,9 +16,6 @@ from ferbench.stages import Stage
 #: An image's forward pass alone against forward, backward and update, where everything is trained.
 _FORWARD_SHARE = 1 / 3
 
-#: A stage's history, and with it the looks at select samples, has no more rows than that.
-_MOST_EPOCHS = 200
-
 #: float32 parameters are all but a few kilobytes of a checkpoint.
 _PARAMETER_BYTES = 4
 
@@ -256,9 +253,8 @@ def _predicting_seconds(speed: Speed | None, images: int) -> float | None:
 
 def _epochs_left(stage: Stage, steps_done: int) -> int:
     """Epochs that the training loop has still to end, the last one cut short or not."""
-    batch = stage.recipe.batch_size
-    steps = max(1, stage.recipe.images_seen // batch)
-    steps_an_epoch = max(1, round(sum(part.count for part in stage.parts) / batch), math.ceil(steps / _MOST_EPOCHS))
+    steps = stage.recipe.steps
+    steps_an_epoch = stage.recipe.steps_an_epoch(sum(part.count for part in stage.parts))
     return math.ceil(steps / steps_an_epoch) - min(steps_done, steps) // steps_an_epoch
 
 

@@ -193,7 +193,7 @@ class Engine:
         parent = stage.parent
         if parent is None or any(other.parent == parent for other in left):
             return
-        if any(cell.stages[-1] == parent for cell in plan.cells) or parent in self._store.checkpoint_needs().finals:
+        if any(cell.stages[-1] == parent for cell in plan.cells) or self._store.ends_a_run(parent):
             return
         self._bench.checkpoints.remove(parent)
 

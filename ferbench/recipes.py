@@ -9,6 +9,9 @@ from dataclasses import dataclass, fields, replace
 
 from ferbench.errors import RecipeError
 
+#: Rows of a stage's history; with more passes than that over small data, a row stands for several.
+_LONGEST_HISTORY = 200
+
 RecipeValue = str | int | float | bool
 
 
@@ -43,6 +46,15 @@ class Recipe:
     checkpoint: str = "last"
     label_set: str = "basic7"
     head_fit: str = "sgd"
+
+    @property
+    def steps(self) -> int:
+        """Of a resolved stage: full batches alone, and one at least."""
+        return max(1, self.images_seen // self.batch_size)
+
+    def steps_an_epoch(self, images: int) -> int:
+        """Steps that are one row of a resolved stage's history, where its training data holds so many images."""
+        return max(1, round(images / self.batch_size), math.ceil(self.steps / _LONGEST_HISTORY))
 
     @property
     def views(self) -> int | None:

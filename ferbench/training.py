@@ -32,9 +32,6 @@ from ferbench.trainable import trained_part
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-#: Rows of a stage's history; with more passes than that over small data, a row stands for several.
-_LONGEST_HISTORY = 200
-
 #: Seconds between two looks at the loss; each look waits for the device.
 _LOOK_EVERY_SECONDS = 1.0
 
@@ -163,8 +160,7 @@ def train(
     part = trained_part(module, classifier, recipe.trainable if trainable is None else trainable)
     optimizer = optimizer_for(part, recipe, device)
     weight = class_weights(class_counts).to(device) if recipe.imbalance == "weighted" else None
-    steps = max(1, recipe.images_seen // recipe.batch_size)
-    steps_an_epoch = max(1, round(epoch_images / recipe.batch_size), math.ceil(steps / _LONGEST_HISTORY))
+    steps, steps_an_epoch = recipe.steps, recipe.steps_an_epoch(epoch_images)
     history: list[EpochResult] = []
     best: tuple[float, dict[str, Tensor]] | None = None
     first = 0

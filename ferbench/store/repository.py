@@ -123,6 +123,12 @@ class Store:
         with self._database.reading() as connection:
             return bool(connection.scalar(select(stages.c.pruned).where(stages.c.fingerprint == fingerprint)))
 
+    def ends_a_run(self, fingerprint: str) -> bool:
+        """Whether a finished run ends with a stage, so that its row stands on the stage's checkpoint."""
+        query = select(runs.c.id).where(runs.c.final_stage == fingerprint, runs.c.status == "finished").limit(1)
+        with self._database.reading() as connection:
+            return connection.scalar(query) is not None
+
     def checkpoint_needs(self) -> Needs:
         """Which checkpoints rows and unfinished work stand on."""
         with self._database.reading() as connection:
