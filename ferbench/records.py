@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from ferbench.evidence import Calibration, Forgetting, Member, ReliabilityBin
 from ferbench.recipes import RecipeValue
 from ferbench.stages import Cell, InitialWeights
 
@@ -23,6 +24,8 @@ class EpochResult:
     `loss` is the mean over its steps.
 
     `select_accuracy` is a fraction, and None unless the recipe's checkpoint policy looks at the select split.
+
+    `target_accuracy` is a fraction, of the target's select samples; None unless `run --track` asks for it.
     """
 
     epoch: int
@@ -30,6 +33,7 @@ class EpochResult:
     loss: float
     images_per_second: float
     select_accuracy: float | None = None
+    target_accuracy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +109,35 @@ class Predictions:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One metric, as a fraction (or in nats for NLL), with its interval where one is defined; n is never left out."""
+    """One metric, as a fraction (or in nats for NLL), with its interval where one is defined; n is never left out.
+
+    interval : how low and high were computed: `wilson`, `bootstrap` over samples, or `cluster-bootstrap` over groups
+    """
 
     metric: str
     value: float
     n: int
     low: float | None = None
     high: float | None = None
+    interval: str = "wilson"
+
+
+@dataclass(frozen=True, slots=True)
+class FurtherScores:
+    """What a stage scores on samples that are not its row's board: a further dataset's report split.
+
+    content : hash of the samples, under which the predictions are stored
+    excluded : samples outside the label set, left out
+    """
+
+    dataset: str
+    split: str
+    n: int
+    content: str
+    label_set: str
+    scores: tuple[Score, ...]
+    excluded: int = 0
+    synthetic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +183,16 @@ class Run:
     train_seconds : the chain's stages as if it stood alone, shared or not
     spent_seconds : what this run really cost, shared stages counted for the first cell only
     train_fraction : the part of the target's train samples that the chain trains on, 0 where it trains on none
+    predictions_sha256 : of the last stage's predictions on the board; empty in rows of earlier versions
+    select_content : hash of the target's select samples, under which the last stage's predictions of them are stored;
+        empty in rows of earlier versions, and where select and report share samples
+    select_accuracy : of them, as a fraction
+    reliability : of the report split, as predicted
+    calibration : with a temperature fitted on select; None where there is nothing to fit on
+    forgetting : of the auxiliaries that the chain passed through and that have a report split
+    members : of an ensemble, which has no stage of its own but `stages[-1]`, which names its predictions
+    sources : plugins that the row's parts come from, by name, with the SHA-256 of their source
+    hardware : where rows of another machine met one of the same name here, what computed this one; else empty
     """
 
     key: str
@@ -178,6 +214,15 @@ class Run:
     notes: tuple[str, ...] = ()
     finished_at: str = ""
     train_fraction: float = 1.0
+    predictions_sha256: str = ""
+    select_content: str = ""
+    select_accuracy: float | None = None
+    reliability: tuple[ReliabilityBin, ...] = ()
+    calibration: Calibration | None = None
+    forgetting: tuple[Forgetting, ...] = ()
+    members: tuple[Member, ...] = ()
+    sources: tuple[tuple[str, str], ...] = ()
+    hardware: str = ""
 
     @property
     def row(self) -> str:
@@ -198,6 +243,13 @@ class RunSummary:
     spent_seconds, peak_memory_bytes, parameters : as in Run; None for a failed run
     processor, threads : as in Environment; None for a failed run
     precision : of the last stage, `fp32` or `bf16`; None for a failed run, and where no store tells
+    nll, brier, ece : as in metrics.scores; None for a failed run
+    select_accuracy : as in Run
+    forgotten : accuracy lost, mean over the auxiliaries; None where that is not known
+    temperature, calibrated_nll, calibrated_ece : as in Calibration; None without one
+    tries : recipes that were tried before this one was chosen on select; 0 for one that was not tuned
+    members : runs of an ensemble; 0 for a row that is none
+    final_stage : fingerprint of the stage that was reported on
     """
 
     entry: str
@@ -227,6 +279,17 @@ class RunSummary:
     processor: str | None = None
     threads: int | None = None
     precision: str | None = None
+    nll: float | None = None
+    brier: float | None = None
+    ece: float | None = None
+    select_accuracy: float | None = None
+    forgotten: float | None = None
+    temperature: float | None = None
+    calibrated_nll: float | None = None
+    calibrated_ece: float | None = None
+    tries: int = 0
+    members: int = 0
+    final_stage: str | None = None
 
     @classmethod
     def of(cls, run: Run, correct: NDArray[np.bool_] | None) -> RunSummary:
@@ -262,7 +325,22 @@ class RunSummary:
             processor=run.environment.processor if finished else None,
             threads=run.environment.threads if finished else None,
             correct=correct,
+            nll=_value(scores.get("nll")),
+            brier=_value(scores.get("brier")),
+            ece=_value(scores.get("ece")),
+            select_accuracy=run.select_accuracy,
+            forgotten=sum(each.lost for each in run.forgetting) / len(run.forgetting) if run.forgetting else None,
+            temperature=None if run.calibration is None else run.calibration.temperature,
+            calibrated_nll=None if run.calibration is None else run.calibration.nll,
+            calibrated_ece=None if run.calibration is None else run.calibration.ece,
+            tries=0 if run.cell.tuning is None else len(run.cell.tuning.tries),
+            members=len(run.members),
+            final_stage=run.stages[-1] if run.stages else None,
         )
+
+
+def _value(score: Score | None) -> float | None:
+    return None if score is None else score.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,7 +421,10 @@ class SpeedMeasurement:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Mean over seeds with its interval; `kind` names how the interval was computed (`wilson` or `t`)."""
+    """Mean over seeds with its interval.
+
+    kind : how the interval was computed: `t` over seeds; of one seed `wilson`, `bootstrap` or `cluster-bootstrap`
+    """
 
     mean: float
     sd: float | None
@@ -362,6 +443,10 @@ class Entry:
     peak_memory_bytes, parameters : of training; the most of any seed
     forward_flops : of the speed board's row of the same backbone and image size; None where it has none
     inference_images_per_second, latency_p50_seconds : of its row that has the same device, too
+    nll, brier, ece, select_accuracy, forgotten, temperature, calibrated_nll, calibrated_ece : as in RunSummary; means
+        over seeds, None unless every seed has one
+    tries, members : as in RunSummary
+    final_stages : fingerprint of the stage that was reported on, by seed in the order of `seeds`
     """
 
     row: str
@@ -388,6 +473,17 @@ class Entry:
     forward_flops: int | None = None
     inference_images_per_second: float | None = None
     latency_p50_seconds: float | None = None
+    nll: float | None = None
+    brier: float | None = None
+    ece: float | None = None
+    select_accuracy: float | None = None
+    forgotten: float | None = None
+    temperature: float | None = None
+    calibrated_nll: float | None = None
+    calibrated_ece: float | None = None
+    tries: int = 0
+    members: int = 0
+    final_stages: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

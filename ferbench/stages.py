@@ -17,11 +17,41 @@ class StageChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Try:
+    """One recipe that was tried.
+
+    values : what it was tried with, by the names that `--set` has (`lr`, `stage2.lr`)
+    score : what it reached on select; None where it failed
+    """
+
+    values: tuple[tuple[str, RecipeValue], ...]
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """How a cell's recipe was chosen: every try trained with one seed, the best on select taken.
+
+    metric : what was compared on select, a name of metrics.METRICS
+    seed : of the tries; none of the seeds that are reported
+    select_n : samples it was compared on
+    chosen : the values of the best try
+    """
+
+    metric: str
+    seed: int
+    select_n: int
+    tries: tuple[Try, ...]
+    chosen: tuple[tuple[str, RecipeValue], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Cell:
     """One coordinate of a matrix.
 
     `weights` is a policy: auto, pretrained, random, or a file's path. `auxiliaries` is one chain, in order.
     `train_fraction` is the part of the target's train samples that may be trained on, above 0 and at most 1.
+    `tuning` says how the recipe was chosen; None where it was given.
     """
 
     backbone: str
@@ -33,6 +63,7 @@ class Cell:
     seed: int
     stage_changes: tuple[StageChange, ...] = ()
     train_fraction: float = 1.0
+    tuning: Tuning | None = None
 
     def recipe_values(self) -> tuple[tuple[str, RecipeValue], ...]:
         """Every value by the name that `--set` has for it: the recipe's own, then such as `stage2.lr`."""

@@ -602,6 +602,9 @@ def into_version_2(path):
     later = ("feature_seconds", "features_per_second", "spent_seconds", "compile_seconds")
     with sqlite3.connect(path) as raw:
         for statement in (
+            "DROP TABLE further_scores",
+            "ALTER TABLE stages DROP COLUMN merged",
+            *(f"ALTER TABLE runs DROP COLUMN {name}" for name in ("interval", *codec.EVIDENCE_COLUMNS)),
             "DROP TABLE trainings",
             "DROP TABLE speed_measurements",
             "DROP INDEX stages_by_kind",

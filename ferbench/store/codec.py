@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ferbench.errors import StoreError
 from ferbench.fingerprints import as_plain
 from ferbench.recipes import Recipe, RecipeValue
-from ferbench.records import Board, Predictions, Run, RunSummary, Score, SpeedMeasurement, StageResult
+from ferbench.records import Board, FurtherScores, Predictions, Run, RunSummary, Score, SpeedMeasurement, StageResult
 from ferbench.stages import Stage
 
 T = TypeVar("T")
@@ -27,6 +27,12 @@ T = TypeVar("T")
 SPEED_MEASUREMENT_KEY = (
     *("backbone", "image_size", "batch_size", "precision", "device", "threads", "compiled"),
     *("processor", "torch"),
+)
+
+#: Columns of `runs` that have the name and value of a field of RunSummary, in the order of those fields.
+EVIDENCE_COLUMNS = (
+    *("nll", "brier", "ece", "select_accuracy", "forgotten", "temperature", "calibrated_nll", "calibrated_ece"),
+    *("tries", "members"),
 )
 
 _Decode = Callable[[Any], Any]
@@ -218,7 +224,20 @@ def run_columns(run: Run, correct: NDArray[np.bool_] | None) -> dict[str, Any]:
         columns[metric] = score.value if score else None
         columns[f"{metric}_low"] = score.low if score else None
         columns[f"{metric}_high"] = score.high if score else None
+    columns["interval"] = summary.uar.interval if summary.uar else None
+    columns |= {name: getattr(summary, name) for name in EVIDENCE_COLUMNS}
     return _columns(**columns)
+
+
+def further_columns(stage: str, further: FurtherScores) -> dict[str, Any]:
+    """A row of `further_scores`."""
+    return {
+        "stage": stage,
+        "dataset": further.dataset,
+        "split": further.split,
+        "content": further.content,
+        "record": to_json(further),
+    }
 
 
 def unpack_correctness(packed: Sequence[bytes], n: int) -> NDArray[np.bool_]:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Column,
     Connection,
     Double,
+    ForeignKey,
     Integer,
     MetaData,
     String,
@@ -152,8 +153,47 @@ def _fill_run_costs(connection: Connection) -> None:
         connection.execute(text(f"UPDATE runs SET {changes} WHERE id = :row"), costs)
 
 
+#: What stands beside a run's scores, by column.
+_RUN_EVIDENCE = {
+    "interval": "TEXT",
+    **dict.fromkeys(("nll", "brier", "ece", "select_accuracy", "forgotten"), "DOUBLE PRECISION"),
+    **dict.fromkeys(("temperature", "calibrated_nll", "calibrated_ece"), "DOUBLE PRECISION"),
+    **dict.fromkeys(("tries", "members"), "INTEGER NOT NULL DEFAULT 0"),
+}
+
+
+def _add_evidence(connection: Connection) -> None:
+    """Scores on further datasets; which stages came from another store; what stands beside a run's scores."""
+    tables = MetaData()
+    Table("stages", tables, Column("fingerprint", String(64), primary_key=True))
+    further = Table(
+        "further_scores",
+        tables,
+        Column("id", Integer, primary_key=True),
+        Column("stage", String(64), ForeignKey("stages.fingerprint"), nullable=False),
+        Column("dataset", Text, nullable=False),
+        Column("split", Text, nullable=False),
+        Column("content", Text, nullable=False),
+        Column("record", Text, nullable=False),
+        UniqueConstraint("stage", "dataset", "split", "content"),
+    )
+    further.create(connection)
+    connection.execute(text("ALTER TABLE stages ADD COLUMN merged BOOLEAN NOT NULL DEFAULT FALSE"))
+    for name, kind in _RUN_EVIDENCE.items():
+        connection.execute(text(f"ALTER TABLE runs ADD COLUMN {name} {kind}"))
+    known = []
+    for row, record in connection.execute(text("SELECT id, record FROM runs WHERE status = 'finished'")).all():
+        try:
+            scores = {score["metric"]: score["value"] for score in json.loads(record)["scores"]}
+            known.append({"row": row} | {name: scores[name] for name in ("nll", "brier", "ece")})
+        except (ValueError, TypeError, KeyError):
+            continue
+    if known:
+        connection.execute(text("UPDATE runs SET nll = :nll, brier = :brier, ece = :ece WHERE id = :row"), known)
+
+
 #: The first raises version 1 to 2, and so on. A new store gets the tables of schema.py at once and runs none.
-MIGRATIONS: tuple[Migration, ...] = (_add_train_fraction, _add_trainings_and_speeds)
+MIGRATIONS: tuple[Migration, ...] = (_add_train_fraction, _add_trainings_and_speeds, _add_evidence)
 
 
 def newest_version() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -16,6 +17,7 @@ from ferbench.cache.pruning import Needs
 from ferbench.errors import StoreError
 from ferbench.records import (
     Board,
+    FurtherScores,
     Predictions,
     Run,
     RunSummary,
@@ -30,7 +32,7 @@ from ferbench.store import codec
 from ferbench.store.connection import Database, open_database
 from ferbench.store.lookup import entry_of
 from ferbench.store.needs import all_needs
-from ferbench.store.schema import boards, runs, stages, trainings
+from ferbench.store.schema import boards, further_scores, runs, stages, trainings
 from ferbench.store.schema import predictions as saved_predictions
 from ferbench.store.schema import speed_measurements as saved_measurements
 from ferbench.store.summaries import all_boards, all_summaries
@@ -166,7 +168,8 @@ class Store:
         newest_first = (stages.c.saved_at.desc(), stages.c.id.desc())
         # Every stage is numbered, in the order of its index and from that alone; only the last ones' rows are read.
         age = func.row_number().over(partition_by=[stages.c[name] for name in names], order_by=newest_first)
-        ranked = select(stages.c.id, age.label("age")).subquery()
+        # What came from another store was perhaps trained on another machine.
+        ranked = select(stages.c.id, age.label("age")).where(stages.c.merged.is_(False)).subquery()
         query = (
             select(*(stages.c[name] for name in (*names, *measured)))
             .join(ranked, ranked.c.id == stages.c.id)
@@ -216,6 +219,38 @@ class Store:
         with self._database.reading() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else codec.predictions_from_row(row)
+
+    def select_predictions(self, run: Run) -> Predictions | None:
+        """A finished run's predictions of its target's select samples, or None; the data itself is not looked at."""
+        board, table = run.board, saved_predictions
+        if board is None or not run.stages:
+            return None
+        query = select(table).where(table.c.stage == run.stages[-1], table.c.content != board.fingerprint)
+        if run.select_content:
+            query = query.where(table.c.content == run.select_content)
+        else:
+            # Of a row of an earlier ferbench nothing else of the target is stored.
+            query = query.where(table.c.dataset == board.target)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(table.c.id)).all()
+        return codec.predictions_from_row(rows[0]) if rows else None
+
+    def save_further_scores(self, stage_fingerprint: str, further: FurtherScores) -> None:
+        """Keep what a stage scores on samples that are no board of its own; the last ones stay."""
+        columns = codec.further_columns(stage_fingerprint, further)
+        with self._database.writing() as connection:
+            _upsert(connection, further_scores, columns, ("stage", "dataset", "split", "content"))
+
+    def further_scores(self, stage: str | None = None) -> dict[str, tuple[FurtherScores, ...]]:
+        """Scores on further datasets by the stage that has them, of all stages or of one."""
+        query = select(further_scores.c.stage, further_scores.c.record).order_by(further_scores.c.id)
+        if stage is not None:
+            query = query.where(further_scores.c.stage == stage)
+        found: dict[str, list[FurtherScores]] = defaultdict(list)
+        with self._database.reading() as connection:
+            for name, record in connection.execute(query):
+                found[name].append(codec.from_json(FurtherScores, record))
+        return {name: tuple(each) for name, each in found.items()}
 
     def save_board(self, board: Board) -> None:
         """Keep a board under its fingerprint."""

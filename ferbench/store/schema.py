@@ -66,6 +66,7 @@ stages = Table(
     Column("result", Text, nullable=False),
     Column("features_per_second", Double),
     Column("pruned", Boolean, nullable=False, server_default=false()),
+    Column("merged", Boolean, nullable=False, server_default=false()),
 )
 
 #: A log: one row for every training that happened, whether or not the stage was trained before.
@@ -100,6 +101,19 @@ predictions = Table(
     UniqueConstraint("stage", "dataset", "split", "content"),
 )
 
+#: What stages score on samples that are no board of theirs: further datasets' report splits.
+further_scores = Table(
+    "further_scores",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("stage", String(64), ForeignKey("stages.fingerprint"), nullable=False),
+    Column("dataset", Text, nullable=False),
+    Column("split", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("record", Text, nullable=False),
+    UniqueConstraint("stage", "dataset", "split", "content"),
+)
+
 #: `correct` is one bit a sample in the board's order (numpy.packbits), so that ranking every run is one query.
 runs = Table(
     "runs",
@@ -131,6 +145,11 @@ runs = Table(
     Column("processor", Text),
     Column("threads", Integer),
     Column("precision", Text),
+    Column("interval", Text),
+    *(Column(name, Double) for name in ("nll", "brier", "ece", "select_accuracy", "forgotten")),
+    *(Column(name, Double) for name in ("temperature", "calibrated_nll", "calibrated_ece")),
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("members", Integer, nullable=False, server_default="0"),
     Column("correct", LargeBinary),
     Column("record", Text, nullable=False),
     CheckConstraint("status IN ('finished', 'failed')", name="status_word"),

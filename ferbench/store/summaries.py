@@ -21,7 +21,8 @@ _COLUMNS = (
     *(runs.c.train_seconds, runs.c.accuracy, runs.c.accuracy_low, runs.c.accuracy_high, runs.c.uar, runs.c.uar_low),
     *(runs.c.uar_high, runs.c.macro_f1, runs.c.macro_f1_low, runs.c.macro_f1_high, runs.c.notes, runs.c.error),
     *(runs.c.recipe, runs.c.train_fraction, runs.c.final_stage, runs.c.spent_seconds, runs.c.peak_memory_bytes),
-    *(runs.c.parameters, runs.c.processor, runs.c.threads, runs.c.precision),
+    *(runs.c.parameters, runs.c.processor, runs.c.threads, runs.c.precision, runs.c.interval),
+    *(runs.c[name] for name in codec.EVIDENCE_COLUMNS),
 )
 
 #: What a row says whose weights are gone: it stands as it is, but cannot predict or be verified to the last.
@@ -62,10 +63,12 @@ def _summary(
 ) -> RunSummary:
     fingerprint, _, entry, status, backbone, strategy, target, auxiliaries, weights, *others = row
     image_size, device, seed, images_seen, train_seconds, *others = others
-    *scores, notes, error, recipe, fraction, final, spent, peak, parameters, processor, threads, precision = others
+    *scores, notes, error, recipe, fraction, final, spent, peak, parameters, processor, threads, precision = others[:20]
+    interval, *evidence = others[20:]
     board = known.get(fingerprint)
     accuracy, accuracy_low, accuracy_high, uar, uar_low, uar_high, macro_f1, macro_f1_low, macro_f1_high = scores
     n = 0 if board is None else board.n
+    kind = interval or "wilson"
     return RunSummary(
         entry,
         status,
@@ -81,8 +84,8 @@ def _summary(
         images_seen,
         train_seconds,
         None if accuracy is None else Score("accuracy", accuracy, n, accuracy_low, accuracy_high),
-        None if uar is None else Score("uar", uar, n, uar_low, uar_high),
-        None if macro_f1 is None else Score("macro_f1", macro_f1, n, macro_f1_low, macro_f1_high),
+        None if uar is None else Score("uar", uar, n, uar_low, uar_high, kind),
+        None if macro_f1 is None else Score("macro_f1", macro_f1, n, macro_f1_low, macro_f1_high, kind),
         codec.strings_from_json(notes) + ((PRUNED,) if final in pruned and status == "finished" else ()),
         error,
         codec.values_from_json(recipe),
@@ -94,4 +97,6 @@ def _summary(
         processor,
         threads,
         precision,
+        *evidence,
+        final,
     )
