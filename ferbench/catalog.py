@@ -52,6 +52,7 @@ class Catalog:
         self._datasets = Shelf("dataset", Dataset, DatasetFamily)
         self._strategies = Shelf("strategy", Strategy, None)
         self._reported: dict[str, tuple[ReportedResult, ...]] = {}
+        self._hashes: dict[str, str] = {}
 
     @classmethod
     def load(cls, plugin_files: Sequence[Path] = ()) -> Catalog:
@@ -137,6 +138,23 @@ class Catalog:
         for part in rest:
             found = compose(found, self._strategies.get(part))
         return replace(found, stages=partial(stages_of, found))
+
+    def sources(self, backbone: str, strategy: str, datasets: Iterable[str]) -> tuple[tuple[str, str], ...]:
+        """The plugins that a cell's parts come from, by name, with the SHA-256 of their source; "" where there is none.
+
+        datasets : names, given without splits. What no plugin provides is left out
+        """
+        owners = {
+            *(self._strategies.owner(part) for part in strategy.split(JOIN)),
+            self._backbones.owner(backbone),
+            *(self._datasets.owner(name) for name in datasets),
+        }
+        return tuple((name, self._sha256(name)) for name in sorted(name for name in owners if name))
+
+    def _sha256(self, name: str) -> str:
+        if name not in self._hashes:
+            self._hashes[name] = describe(self._plugins[name]).sha256
+        return self._hashes[name]
 
     def backbones(self) -> tuple[Listing, ...]:
         """Backbones and families of them, in order of name."""

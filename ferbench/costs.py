@@ -38,6 +38,7 @@ class PlanCost:
     feature_seconds : of `stage_seconds`, the features that are trained on
     predicting_seconds : of trained stages whose predictions are missing, by fingerprint
     images_done : what stages that were stopped in the middle had seen, by fingerprint
+    tries : recipes to be tried before the cells', counted in the totals as cells are
     """
 
     cells: int
@@ -59,6 +60,7 @@ class PlanCost:
     feature_seconds: Mapping[str, float] = field(default_factory=dict)
     predicting_seconds: Mapping[str, float | None] = field(default_factory=dict)
     images_done: Mapping[str, int] = field(default_factory=dict)
+    tries: int = 0
 
 
 def speed_key(stage: Stage, device_kind: str, threads: int) -> SpeedKey:
@@ -153,20 +155,22 @@ def plan_cost(
         for name, speed in speeds.items()
     }
     finals = {cell.stages[-1] for cell in plan.cells}
+    every = (*plan.tries, *plan.cells)
     memory = [None if speed is None else speed.peak_memory_bytes for speed in speeds.values()]
     return PlanCost(
         cells=len(plan.cells),
-        stages=sum(len(cell.stages) for cell in plan.cells),
+        tries=len(plan.tries),
+        stages=sum(len(cell.stages) for cell in every),
         unique_stages=len(plan.stages),
         done_stages=len(plan.stages) - len(pending),
-        images=sum(cell.images_seen for cell in plan.cells),
+        images=sum(cell.images_seen for cell in every),
         unique_images=sum(stage.recipe.images_seen for stage in plan.stages),
         seconds=_total([*seconds.values(), *predicting.values()]),
         checkpoint_bytes=_whole(_total(list(sizes.values()))),
         peak_memory_bytes=None if None in memory else max((m for m in memory if m is not None), default=0),
         stage_seconds=seconds,
         training_seconds={stage.fingerprint: _training_seconds(stage, speeds[stage.fingerprint]) for stage in pending},
-        shared_by=Counter(name for cell in plan.cells for name in cell.stages),
+        shared_by=Counter(name for cell in every for name in cell.stages),
         calibrated=frozenset(name for name, key in keys.items() if key in calibrated),
         kept_checkpoint_bytes=_whole(_total([size for name, size in sizes.items() if name in finals])),
         peak_checkpoint_bytes=_peak(longest_first(pending, seconds), sizes, finals),

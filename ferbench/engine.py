@@ -22,7 +22,7 @@ from ferbench.publish.cache import kept_warnings
 from ferbench.records import EpochResult, Predictions, Run, StageResult
 from ferbench.rows import Rows
 from ferbench.settings import Settings
-from ferbench.stages import Stage
+from ferbench.stages import Cell, Stage, Tuning
 from ferbench.store import Store
 from ferbench.training import Progress
 from ferbench.workbench import Workbench
@@ -80,6 +80,20 @@ class Engine:
         """Plan a matrix; see Preparation.prepare."""
         return self._preparation.prepare(matrix, force=force, calibrate=calibrate)
 
+    def prepare_tries(self, matrix: Matrix, *, force: bool = False) -> Prepared:
+        """Plan the tries of a matrix that is to be tuned; see Preparation.prepare_tries."""
+        return self._preparation.prepare_tries(matrix, force=force)
+
+    def prepare_chosen(self, matrix: Matrix, *, force: bool = False) -> Prepared:
+        """Plan the rows of a matrix whose tries are trained; see Preparation.prepare_chosen."""
+        return self._preparation.prepare_chosen(matrix, force=force)
+
+    def tunings(self, matrix: Matrix) -> list[tuple[Cell, Tuning]]:
+        """What came of the tries: for each row-to-be its first try, and how the others compare."""
+        found = self._preparation.candidates(matrix)
+        tunings = self._preparation.tunings(found)
+        return [(each.cells[0], tuning) for each, tuning in zip(found, tunings, strict=True)]
+
     def run(self, prepared: Prepared, *, force: bool = False, stop: Callable[[], bool] = lambda: False) -> Outcome:
         """Train and predict what is left, and store each run as soon as it is whole.
 
@@ -88,6 +102,8 @@ class Engine:
 
         stop : asked after every step; the stage that is being trained is then kept, and KeyboardInterrupt raised
         """
+        if prepared.tries and prepared.pending:
+            raise ValueError("tries decide what is reported: run prepare_tries first, then prepare_chosen")
         self._bench.stop = stop
         watch = _Watch(self._reporter, self._catalog)
         known = dict(prepared.known)
@@ -109,7 +125,7 @@ class Engine:
                     chain = [stages[name] for name in cell.stages]
                     results = [known[name] for name in cell.stages]
                     spent = sum(_spent(unpaid.pop(name)) for name in cell.stages if name in unpaid)
-                    run = self._rows.finished(cell, chain, results, spent, report)
+                    run = self._rows.finished(cell, chain, results, spent, report, self._select(cell))
                     finished.append(run)
                     self._store.save_run(run, correctness(report), force=force)
                 else:
@@ -121,11 +137,14 @@ class Engine:
         settle()
         left = {task.stage.fingerprint: task.stage for task in prepared.tasks}
         trained: set[str] = set()
+        tried = {cell.stages[-1] for cell in prepared.tries}
         for task, outcome in self._executed(prepared, watch, known):
             left.pop(task.stage.fingerprint, None)
             if isinstance(outcome, StageFailure):
                 failures[task.stage.fingerprint] = outcome
                 self._reporter.stage_failed(task.stage, outcome.line, outcome.trace)
+                if task.stage.fingerprint in tried:
+                    self._reporter.warn(f"a try failed: {outcome.line}")
             else:
                 self._keep(task, outcome, prepared.plan)
                 if task.trained is None:
@@ -134,7 +153,9 @@ class Engine:
                     self._reporter.stage_finished(task.stage, outcome.result)
                     self._catalog.stage_finished(task.stage, outcome.result, self._reporter.warn)
                 if task.stage.parent in trained:
-                    self._drop_parent(task.stage, left.values(), prepared.plan)
+                    self._drop(task.stage.parent, left.values(), prepared.plan)
+                if task.stage.fingerprint in trained & tried:
+                    self._drop(task.stage.fingerprint, left.values(), prepared.plan)
             settle()
         return Outcome(tuple(finished), tuple(failed), tuple(prepared.finished.values()))
 
@@ -143,14 +164,15 @@ class Engine:
     ) -> Iterator[tuple[StageTask, StageOutcome | StageFailure]]:
         """Outcomes as they come, with the cache folder kept within its bound meanwhile and in the end."""
         kept_at = time.monotonic()
+        wanted = (*prepared.tries, *prepared.pending)
         try:
             for task, outcome in execute(prepared.tasks, self._bench, watch, known, prepared.spare):
                 yield task, outcome
                 if time.monotonic() - kept_at > _KEEP_WITHIN_EVERY_SECONDS:
-                    self._keep_within(_needed(prepared.pending, known))
+                    self._keep_within(_needed(wanted, known))
                     kept_at = time.monotonic()
         finally:
-            self._keep_within(_needed(prepared.pending, known))
+            self._keep_within(_needed(wanted, known))
 
     def _keep_within(self, unfinished: Collection[str]) -> None:
         """Bring the cache folder back to its size, as far as nothing that is needed goes."""
@@ -185,17 +207,20 @@ class Engine:
                 content = evaluated(self._roles, evaluation, task.label_set).content
             self._store.save_predictions(stage.fingerprint, content, predictions)
 
-    def _drop_parent(self, stage: Stage, left: Collection[Stage], plan: Plan) -> None:
-        """Delete the parent's checkpoint, made by this command, once no planned child waits for it.
+    def _drop(self, name: str | None, left: Collection[Stage], plan: Plan) -> None:
+        """Delete a stage's checkpoint, made by this command, once no planned child waits for it.
 
         It stays where a cell ends with it, of this plan or of an earlier one.
         """
-        parent = stage.parent
-        if parent is None or any(other.parent == parent for other in left):
+        if name is None or any(other.parent == name for other in left):
             return
-        if any(cell.stages[-1] == parent for cell in plan.cells) or self._store.ends_a_run(parent):
+        if any(cell.stages[-1] == name for cell in plan.cells) or self._store.ends_a_run(name):
             return
-        self._bench.checkpoints.remove(parent)
+        self._bench.checkpoints.remove(name)
+
+    def _select(self, cell: CellPlan) -> Predictions | None:
+        samples = self._roles.select(cell.cell.target, cell.cell.recipe.label_set)
+        return self._store.predictions(cell.stages[-1], samples.dataset, samples.splits, samples.content)
 
     def _report(self, cell: CellPlan) -> Predictions | None:
         board = cell.board

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,6 +47,7 @@ class Fitted:
     feature_seconds : of the features, as they were first computed
     feature_images : images that this was spent on, each view counted
     spent_on_features : seconds of it that were spent now
+    tracked : hash of the samples that the epochs' `target_accuracy` is of
     """
 
     trained: Trained
@@ -56,6 +57,7 @@ class Fitted:
     feature_seconds: float = 0.0
     feature_images: int = 0
     spent_on_features: float = 0.0
+    tracked: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +78,18 @@ class Fitting:
     ----------
     module : what the stage starts from, on the device
     origin : names what the stage starts from, so that its frozen part need not be hashed; may be empty
+    track : the dataset whose select samples are looked at after each epoch; None for none
     """
 
     def __init__(
-        self, module: nn.Module, backbone: Backbone, stage: Stage, label_set: str, bench: Workbench, origin: str = ""
+        self,
+        module: nn.Module,
+        backbone: Backbone,
+        stage: Stage,
+        label_set: str,
+        bench: Workbench,
+        origin: str = "",
+        track: str | None = None,
     ) -> None:
         self._origin = origin and f"{origin} before {stage.recipe.trainable}"
         self.module = module
@@ -87,6 +97,7 @@ class Fitting:
         self._stage = stage
         self._label_set = label_set
         self._bench = bench
+        self._track = track
         self._normalisation = Normalisation(backbone.mean, backbone.std)
         self._prefix: FrozenPrefix | None = None
 
@@ -104,7 +115,10 @@ class Fitting:
         else:
             way = self._behind_the_cut(self._prefix, samples, labels, order, on_progress)
         made_with = f"{bench.circumstances()} {'features' if self._prefix else 'images'}"
-        kept = self._kept(made_with)
+        select_accuracy = self._select_accuracy() if recipe.checkpoint == "best-on-select" else None
+        tracked, target_accuracy = self._tracked(select_accuracy)
+        kept = self._kept(made_with, tracked)
+        tracked = tracked or (kept.tracked if kept else "")
         micro_batch = bench.micro_batch(stage)
         spent_on_features = sum(part.spent_seconds for part in way.features) + (kept.spent_seconds if kept else 0.0)
 
@@ -112,7 +126,7 @@ class Fitting:
             with bench.beside_the_stage():
                 try:
                     bench.partials.save(
-                        stage.fingerprint, KeptStage(partial, micro_batch, made_with, spent_on_features)
+                        stage.fingerprint, KeptStage(partial, micro_batch, made_with, spent_on_features, tracked)
                     )
                 except CheckpointError as error:
                     # The stage can be done without; what it ends in may well have room.
@@ -128,7 +142,8 @@ class Fitting:
             seed=stage.seed,
             stage_index=stage.index,
             device=bench.device,
-            select_accuracy=self._select_accuracy() if recipe.checkpoint == "best-on-select" else None,
+            select_accuracy=select_accuracy,
+            target_accuracy=target_accuracy,
             on_progress=on_progress,
             on_epoch=on_epoch,
             trainable=way.trainable,
@@ -145,16 +160,21 @@ class Fitting:
             feature_seconds=sum(part.seconds for part in way.features),
             feature_images=sum(part.images for part in way.features),
             spent_on_features=spent_on_features,
+            tracked=tracked,
         )
 
-    def _kept(self, made_with: str) -> KeptStage | None:
+    def _kept(self, made_with: str, tracked: str) -> KeptStage | None:
         """Where the stage was kept, if going on there gives what an undisturbed run gives."""
         bench, stage = self._bench, self._stage
         kept = bench.partials.load(stage.fingerprint)
         if kept is None or kept.made_with != made_with or kept.micro_batch > bench.micro_batch(stage):
             return None
         bench.set_micro_batch(stage, kept.micro_batch)
-        return kept
+        if not tracked or kept.tracked == tracked:
+            return kept
+        # Accuracies on other samples are no part of this history.
+        history = tuple(replace(epoch, target_accuracy=None) for epoch in kept.partial.history)
+        return replace(kept, partial=replace(kept.partial, history=history))
 
     def _through_all(self, samples: Sequence[LabelledImages], labels: Sequence[Tensor], order: BatchOrder) -> _Way:
         stage, recipe, bench = self._stage, self._stage.recipe, self._bench
@@ -293,8 +313,33 @@ class Fitting:
 
     def _select_accuracy(self) -> Callable[[nn.Module], float]:
         """Accuracy over the select samples of all datasets that the stage trains on."""
-        parts = [self._bench.roles.select(part.dataset, self._label_set) for part in self._stage.parts]
+        return self._accuracy_over(
+            [self._bench.roles.select(part.dataset, self._label_set) for part in self._stage.parts]
+        )
 
+    def _tracked(
+        self, select_accuracy: Callable[[nn.Module], float] | None
+    ) -> tuple[str, Callable[[nn.Module], float] | None]:
+        """The hash of the samples that are looked at after each epoch, and accuracy over them.
+
+        select_accuracy : taken where it is of the same samples
+        """
+        if self._track is None:
+            return "", None
+        samples = self._bench.roles.select(self._track, self._label_set)
+        if samples.labels is None:
+            return "", None
+        if select_accuracy is not None and self._stage.select == (samples.content,):
+            return samples.content, select_accuracy
+        accuracy = self._accuracy_over([samples])
+
+        def beside(module: nn.Module) -> float:
+            with self._bench.beside_the_stage():
+                return accuracy(module)
+
+        return samples.content, beside
+
+    def _accuracy_over(self, parts: Sequence[LabelledImages]) -> Callable[[nn.Module], float]:
         def accuracy(module: nn.Module) -> float:
             hits = 0
             for part in parts:

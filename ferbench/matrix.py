@@ -33,12 +33,25 @@ class RecipeAxis:
 
 
 @dataclass(frozen=True, slots=True)
+class Tune:
+    """That recipe values are to be chosen on select, instead of being axes.
+
+    metric : what is compared, a name of metrics.METRICS
+    seed : of the tries; None for the smallest that no row has
+    """
+
+    metric: str = "accuracy"
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Matrix:
     """The axes. `auxiliaries` holds one chain per value; the empty chain stands for none.
 
     epochs : passes over the target and all named auxiliaries together, instead of a budget in images
     train_fractions : parts of the target's train samples to be trained on
     also : matrices whose cells come after those of this one, where what belongs together is no single product of axes
+    tune : given where the recipe values that there are several of are chosen from, and not all reported
     """
 
     backbones: tuple[str, ...]
@@ -51,6 +64,7 @@ class Matrix:
     epochs: float | None = None
     train_fractions: tuple[float, ...] = (1.0,)
     also: tuple[Matrix, ...] = ()
+    tune: Tune | None = None
 
 
 def parse_axis(text: str) -> RecipeAxis:

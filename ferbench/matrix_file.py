@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ferbench.errors import RecipeError, UsageError
-from ferbench.matrix import RecipeAxis, parse_chain, recipe_axis
+from ferbench.matrix import RecipeAxis, Tune, parse_chain, recipe_axis
+from ferbench.metrics import METRICS
 from ferbench.settings import VARIABLES
 
 _KEYS = (
@@ -24,11 +25,12 @@ _KEYS = (
     "train_fractions",
     "recipe",
     "settings",
+    "tune",
     "also",
 )
 
 #: What belongs to the command as a whole, and not to one block of axes.
-_FOR_ALL = ("settings", "also")
+_FOR_ALL = ("settings", "tune", "also")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class MatrixFile:
     settings: Mapping[str, str]
     train_fractions: tuple[float, ...] | None = None
     also: tuple[MatrixFile, ...] = ()
+    tune: Tune | None = None
 
 
 def read_matrix(path: Path) -> MatrixFile:
@@ -122,6 +125,7 @@ def _block(path: Path, table: Mapping[str, Any], allowed: Sequence[str]) -> Matr
         epochs=None if epochs is None else float(epochs),
         settings=settings,
         train_fractions=_fractions(path, table),
+        tune=_tune(path, table.get("tune", False)),
     )
 
 
@@ -150,6 +154,18 @@ def _fractions(path: Path, table: Mapping[str, object]) -> tuple[float, ...] | N
     if not isinstance(value, list) or not value or not all(type(x) in (int, float) and 0 < x <= 1 for x in value):
         raise UsageError(f"matrix file {path}: train_fractions is a list of numbers above 0 and at most 1")
     return tuple(map(float, value))
+
+
+def _tune(path: Path, value: object) -> Tune | None:
+    if isinstance(value, bool):
+        return Tune() if value else None
+    table = value if isinstance(value, dict) else {"": value}
+    metric, seed = table.get("by", Tune().metric), table.get("seed")
+    if set(table) - {"by", "seed"} or metric not in METRICS or not (seed is None or (type(seed) is int and seed >= 0)):
+        raise UsageError(
+            f"matrix file {path}: tune is true, or {{ by = METRIC, seed = NUMBER }}, METRIC one of {', '.join(METRICS)}"
+        )
+    return Tune(metric, seed)
 
 
 def _recipe_axes(path: Path, table: object) -> Iterator[RecipeAxis]:

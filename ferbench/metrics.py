@@ -18,6 +18,9 @@ from ferbench.records import Predictions, Score
 #: Names that `Score.metric` takes, in the order of `scores`.
 METRICS = ("accuracy", "uar", "macro_f1", "nll", "brier", "ece")
 
+#: Of METRICS, those of which less is better.
+LOWER_IS_BETTER = ("nll", "brier", "ece")
+
 ECE_BINS = 15
 
 #: 97.5 % point of the standard normal distribution: all intervals are two-sided at 95 %.
@@ -106,6 +109,26 @@ def correctness(predictions: Predictions) -> NDArray[np.bool_]:
     """Which samples were answered right, bool [n], in the order of the predictions."""
     right: NDArray[np.bool_] = predictions.probabilities.argmax(axis=1) == _labels(predictions)
     return right
+
+
+def probability_scores(predictions: Predictions) -> tuple[float, float, float]:
+    """NLL, Brier and ECE alone, as `scores` defines them and without its checks.
+
+    Raises
+    ------
+    DatasetError : without labels
+    """
+    labels, probabilities = _labels(predictions), predictions.probabilities.astype(np.float64)
+    right = probabilities.argmax(axis=1) == labels
+    return _nll(labels, probabilities), _brier(labels, probabilities), _ece(right, probabilities.max(axis=1))
+
+
+def confidence_bins(confidence: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Which of ECE_BINS equal bins each top probability is in, int64 [n].
+
+    Bins are closed on the right, as in Guo et al.: a confidence of exactly 1/15 is in the first.
+    """
+    return np.clip(np.ceil(confidence * ECE_BINS).astype(np.int64) - 1, 0, ECE_BINS - 1)
 
 
 def wilson(successes: float, n: float) -> tuple[float, float]:
@@ -220,7 +243,5 @@ def _brier(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> flo
 
 
 def _ece(right: NDArray[np.bool_], confidence: NDArray[np.float64]) -> float:
-    # Bins are closed on the right, as in Guo et al.: a confidence of exactly 1/15 is in the first.
-    bins = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
-    gap = np.bincount(bins, weights=right - confidence, minlength=ECE_BINS)
+    gap = np.bincount(confidence_bins(confidence), weights=right - confidence, minlength=ECE_BINS)
     return float(np.abs(gap).sum() / len(right))

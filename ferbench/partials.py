@@ -26,12 +26,14 @@ class KeptStage:
     micro_batch : images that went through the module at once
     made_with : everything but the stage that its bits hang on; elsewhere it is no beginning of the same stage
     spent_seconds : on features, which are found the next time and would be nobody's
+    tracked : hash of the samples that the history's `target_accuracy` is of; empty where nothing was tracked
     """
 
     partial: Partial
     micro_batch: int
     made_with: str = ""
     spent_seconds: float = 0.0
+    tracked: str = ""
 
 
 class Partials:
@@ -68,6 +70,7 @@ class Partials:
             "micro_batch": kept.micro_batch,
             "made_with": kept.made_with,
             "spent_seconds": kept.spent_seconds,
+            "tracked": kept.tracked,
             "history": as_plain(partial.history),
             "meter": as_plain(partial.meter),
             "best": None if partial.best is None else partial.best[0],
@@ -97,7 +100,14 @@ class Partials:
                 meter=Meter(**facts["meter"]),
                 best=None if facts["best"] is None else (float(facts["best"]), groups[_BEST]),
             )
-            return KeptStage(partial, int(facts["micro_batch"]), str(facts["made_with"]), float(facts["spent_seconds"]))
+            return KeptStage(
+                partial,
+                int(facts["micro_batch"]),
+                str(facts["made_with"]),
+                float(facts["spent_seconds"]),
+                # An earlier ferbench tracked nothing.
+                str(facts.get("tracked", "")),
+            )
         except (OSError, SafetensorError, ValueError, KeyError, TypeError):
             return None
 

@@ -58,10 +58,14 @@ class CellPlan:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """All stages that some cells need, each once, parents before children; and the cells."""
+    """All stages that some cells need, each once, parents before children; and the cells.
+
+    tries : cells that become no row, equal ones too: their last stage says of select how good a recipe is
+    """
 
     stages: tuple[Stage, ...]
     cells: tuple[CellPlan, ...]
+    tries: tuple[CellPlan, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,21 +88,28 @@ class PlanInputs:
     device_kind: str
 
 
-def make_plan(cells: Iterable[Cell], components: Components, inputs: PlanInputs) -> Plan:
+def make_plan(
+    cells: Iterable[Cell], components: Components, inputs: PlanInputs, *, tries: Iterable[Cell] = ()
+) -> Plan:
     """Resolve every cell's chain; stages come out in first-needed order, which puts parents before children.
 
     Cells that differ only in what cannot matter to them, such as `target_share` to `target-only`, are one.
     """
     stages: dict[str, Stage] = {}
-    planned: dict[str, CellPlan] = {}
     chains: dict[tuple[object, ...], _Chain] = {}
-    for cell in cells:
+
+    def planned(cell: Cell) -> CellPlan:
         coordinates = tuple(getattr(cell, name) for name in _BUT_THE_SEED)
         if coordinates not in chains:
             chains[coordinates] = _chain(cell, components, inputs)
-        whole = chains[coordinates].with_seed(cell, stages)
-        planned.setdefault(whole.key, whole)
-    return Plan(tuple(stages.values()), tuple(planned.values()))
+        return chains[coordinates].with_seed(cell, stages)
+
+    tried = tuple([planned(cell) for cell in tries])
+    reported: dict[str, CellPlan] = {}
+    for cell in cells:
+        whole = planned(cell)
+        reported.setdefault(whole.key, whole)
+    return Plan(tuple(stages.values()), tuple(reported.values()), tried)
 
 
 #: A cell's coordinates that cells over seeds have in common.
@@ -229,6 +240,12 @@ def _computed(stage: Stage, backbone: Backbone) -> Mapping[str, str]:
     return {**spelled(named), "recipe": _spelled_recipe(stage.recipe)}
 
 
+def stage_fingerprint(stage: Stage, backbone: Backbone) -> str:
+    """What a stage is called by its values, whatever name it bears; `backbone` is the one that it is trained with."""
+    own = {"seed": canonical_json(stage.seed), "parent": canonical_json(stage.parent)}
+    return fingerprint_of_json(joined_object({**_computed(stage, backbone), **own}))
+
+
 @functools.lru_cache(maxsize=4096)
 def _spelled_recipe(recipe: Recipe) -> str:
     # Ten thousand cells have few recipes, and spelling them is what planning would spend its time on.
@@ -239,15 +256,19 @@ def _spelled_recipe(recipe: Recipe) -> str:
 def _cell_plan(cell: Cell, chain: list[Stage], computed: Iterable[Mapping[str, str]], inputs: PlanInputs) -> CellPlan:
     """Without stages and key, which hang on the seed."""
     board = inputs.board(cell.target, cell.recipe.label_set)
-    named = spelled(
-        {
-            "board": board.fingerprint,
-            "strategy": cell.strategy,
-            "target": cell.target,
-            "auxiliaries": list(cell.auxiliaries),
-            "device": inputs.device_kind,
-        }
-    )
+    identity: dict[str, object] = {
+        "board": board.fingerprint,
+        "strategy": cell.strategy,
+        "target": cell.target,
+        "auxiliaries": list(cell.auxiliaries),
+        "device": inputs.device_kind,
+    }
+    if cell.tuning is not None:
+        # What it was chosen from, and not how the tries came out, which another machine may find otherwise.
+        tuning = cell.tuning
+        tried = [[list(pair) for pair in each.values] for each in tuning.tries]
+        identity["tuning"] = {"metric": tuning.metric, "seed": tuning.seed, "tries": tried}
+    named = spelled(identity)
     entry = fingerprint_of_json(joined_object({**named, "stages": joined_array(map(joined_object, computed))}))
     return CellPlan(
         cell=cell,

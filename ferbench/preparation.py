@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,17 +18,19 @@ from ferbench.components import Backbone
 from ferbench.costs import PlanCost, plan_cost, speed_key, typical_speeds
 from ferbench.data.roles import LabelledImages, check_auxiliary, check_target
 from ferbench.environment import automatic_precision
-from ferbench.errors import UsageError, WeightsError
+from ferbench.errors import DatasetError, UsageError, WeightsError
 from ferbench.expressions import label_set
 from ferbench.fingerprints import PROTOCOL_VERSION, fingerprint
 from ferbench.matrix import Matrix, unrolled
+from ferbench.metrics import scores
 from ferbench.plan import CellPlan, Plan, PlanInputs, make_plan
 from ferbench.records import Board, Environment, Predictions, Run, Speed, SpeedKey, StageResult
 from ferbench.references import parse_reference
 from ferbench.schedule import longest_first
-from ferbench.stages import RANDOM_WEIGHTS, Cell, InitialWeights, Stage, TrainingPart
+from ferbench.stages import RANDOM_WEIGHTS, Cell, InitialWeights, Stage, TrainingPart, Tuning
 from ferbench.store import Store
 from ferbench.trainable import check_trainable
+from ferbench.tuning import Candidates, candidates
 from ferbench.weights import POLICIES, check_fit, resolve_weights
 from ferbench.workbench import Workbench
 from ferbench.worker import Evaluation, StageTask, evaluated
@@ -48,6 +50,7 @@ class Prepared:
     """A plan with what is left to do.
 
     pending : cells without a finished run in the store (all of them with force)
+    tries : of `plan.tries` those that are to be tried still
     finished : runs that are in the store already, by cell key
     tasks : what remains to be trained or predicted, in the order of `schedule.longest_first`
     known : results of stages trained before
@@ -63,6 +66,7 @@ class Prepared:
     known: Mapping[str, StageResult]
     spare: Mapping[str, StageTask]
     synthetic: bool
+    tries: tuple[CellPlan, ...] = ()
 
 
 class Preparation:
@@ -97,14 +101,72 @@ class Preparation:
         ------
         FerbenchError : a name, a value, data or weights at fault; nothing has been trained then
         """
-        cells = tuple(dict.fromkeys(cell for part in (matrix, *matrix.also) for cell in self._cells(part)))
-        plan = make_plan(cells, self._catalog, self._inputs(cells))
-        self._check_trainable(cells, plan.stages)
+        if matrix.tune is not None:
+            # Which values will be taken is known once they have been tried; until then the first ones stand for them.
+            found = self.candidates(matrix)
+            tries = [cell for each in found for cell in each.cells]
+            return self._prepared(self._chosen(found), tries, force=force, calibrate=calibrate)
+        cells = [cell for part in (matrix, *matrix.also) for cell in self._cells(part)]
+        return self._prepared(cells, (), force=force, calibrate=calibrate)
+
+    def prepare_tries(self, matrix: Matrix, *, force: bool = False, calibrate: bool = True) -> Prepared:
+        """Plan the tries alone of a matrix that is to be tuned; raises as `prepare` does."""
+        tries = [cell for each in self.candidates(matrix) for cell in each.cells]
+        return self._prepared((), tries, force=force, calibrate=calibrate)
+
+    def prepare_chosen(self, matrix: Matrix, *, force: bool = False, calibrate: bool = True) -> Prepared:
+        """Plan the rows alone of a matrix whose tries are trained; raises as `prepare` does."""
+        return self._prepared(self._chosen(self.candidates(matrix)), (), force=force, calibrate=calibrate)
+
+    def candidates(self, matrix: Matrix) -> tuple[Candidates, ...]:
+        """The tries of each row of a matrix that is to be tuned; raises as `prepare` does.
+
+        Raises
+        ------
+        UsageError : nothing to choose from, or nothing to choose on
+        """
+        found = candidates(matrix, self._cells)
+        for cell in dict.fromkeys(each.cells[0] for each in found):
+            samples = self._roles.select(cell.target, cell.recipe.label_set)
+            if samples.labels is None:
+                raise UsageError(f"{cell.target} cannot be tuned on: the labels of {samples.splits} are withheld")
+        return found
+
+    def tunings(self, found: Sequence[Candidates]) -> tuple[Tuning, ...]:
+        """What comes of the tries, as far as they are trained: one that is not counts as failed."""
+        tries = [cell for each in found for cell in each.cells]
+        plan = make_plan((), self._catalog, self._inputs(tries), tries=tries)
+        planned = iter(plan.tries)
+        tunings = []
+        for each in found:
+            first = each.cells[0]
+            select = self._roles.select(first.target, first.recipe.label_set)
+            reached = [self._select_score(next(planned), each.metric) for _ in each.cells]
+            tunings.append(each.tuning(reached, select.count))
+        return tuple(tunings)
+
+    def _chosen(self, found: Sequence[Candidates]) -> list[Cell]:
+        tunings = self.tunings(found)
+        return [cell for each, tuning in zip(found, tunings, strict=True) for cell in each.reported(tuning)]
+
+    def _select_score(self, planned: CellPlan, metric: str) -> float | None:
+        cell = planned.cell
+        predictions = self._stored(planned.stages[-1], Evaluation(cell.target, "select"), planned)
+        if predictions is None:
+            return None
+        found = scores(predictions, label_set(cell.recipe.label_set).classes)
+        return next(score.value for score in found if score.metric == metric)
+
+    def _prepared(self, cells: Iterable[Cell], tries: Sequence[Cell], *, force: bool, calibrate: bool) -> Prepared:
+        cells = tuple(dict.fromkeys(cells))
+        plan = make_plan(cells, self._catalog, self._inputs((*tries, *cells)), tries=tries)
+        self._check_trainable((*tries, *cells), plan.stages)
         finished = {} if force else self._store.finished([cell.key for cell in plan.cells])
         pending = tuple(cell for cell in plan.cells if cell.key not in finished)
         stages = {stage.fingerprint: stage for stage in plan.stages}
-        known = {} if force else self._store.stage_results([f for cell in pending for f in cell.stages])
-        tasks = self._tasks(pending, stages, known)
+        wanted = (*plan.tries, *pending)
+        known = {} if force else self._store.stage_results([f for cell in wanted for f in cell.stages])
+        tasks = self._tasks(wanted, plan.tries, stages, known)
         cost = self._cost(plan, tasks, calibrate)
         by_name = {task.stage.fingerprint: task for task in tasks}
         order = longest_first([task.stage for task in tasks], cost.stage_seconds)
@@ -115,8 +177,9 @@ class Preparation:
             finished=finished,
             tasks=tuple(by_name[stage.fingerprint] for stage in order),
             known=known,
-            spare={name: _task(stages[name], cell) for cell in pending for name in cell.stages if name in known},
+            spare={name: _task(stages[name], cell) for cell in wanted for name in cell.stages if name in known},
             synthetic=all(part.synthetic for stage in plan.stages for part in stage.parts),
+            tries=tuple(cell for cell in plan.tries if cell.stages[-1] in by_name),
         )
 
     def _cells(self, matrix: Matrix) -> tuple[Cell, ...]:
@@ -226,25 +289,7 @@ class Preparation:
             self._warn(f"{samples.dataset}: {line}")
         if samples.labels is None:
             raise UsageError(f"target {target}: the labels of {samples.splits} are withheld, name another split")
-        named = label_set(labels)
-        identity = {
-            "content": samples.content,
-            "classes": list(named.classes),
-            "members": [list(members) for members in named.members],
-            "excluded": samples.excluded,
-            "protocol": PROTOCOL_VERSION,
-        }
-        return Board(
-            fingerprint=fingerprint(identity),
-            target=samples.dataset,
-            split=samples.splits,
-            n=samples.count,
-            label_set=named.name,
-            protocol=PROTOCOL_VERSION,
-            majority=float(np.bincount(samples.labels).max() / samples.count),
-            excluded=samples.excluded,
-            synthetic=samples.synthetic,
-        )
+        return board_of(samples, labels)
 
     def _warn(self, line: str) -> None:
         if line not in self._warned:
@@ -252,9 +297,17 @@ class Preparation:
             self._tell(line)
 
     def _tasks(
-        self, pending: Iterable[CellPlan], stages: Mapping[str, Stage], known: Mapping[str, StageResult]
+        self,
+        pending: Iterable[CellPlan],
+        tries: Iterable[CellPlan],
+        stages: Mapping[str, Stage],
+        known: Mapping[str, StageResult],
     ) -> tuple[StageTask, ...]:
-        """What has to be trained or predicted for the pending cells, parents first."""
+        """What has to be trained or predicted for the pending cells, parents first.
+
+        tries : those of them that predict no report split
+        """
+        tried = {id(cell) for cell in tries}
         evaluations: dict[str, dict[Evaluation, None]] = {}
         needing: dict[str, CellPlan] = {}
         trained: set[str] = set()
@@ -262,7 +315,9 @@ class Preparation:
         for cell in pending:
             needing.update(dict.fromkeys(cell.stages, cell))
             final = cell.stages[-1]
-            wanted = [Evaluation(cell.cell.target, "select"), Evaluation(cell.cell.target, "report")]
+            wanted = [Evaluation(cell.cell.target, "select")]
+            if id(cell) not in tried:
+                wanted.append(Evaluation(cell.cell.target, "report"))
             if final in known and all(self._stored(final, evaluation, cell) for evaluation in wanted):
                 continue
             evaluations.setdefault(final, {}).update(dict.fromkeys(wanted))
@@ -342,6 +397,38 @@ class Preparation:
             except Exception:  # the stage itself will fail, be recorded and be told with its reason
                 continue
         return found
+
+
+def board_of(samples: LabelledImages, labels: str) -> Board:
+    """The board of a report split.
+
+    labels : name of the label set
+
+    Raises
+    ------
+    DatasetError : the split's labels are withheld
+    """
+    if samples.labels is None:
+        raise DatasetError(f"dataset {samples.dataset!r}: the labels of {samples.splits} are withheld")
+    named = label_set(labels)
+    identity = {
+        "content": samples.content,
+        "classes": list(named.classes),
+        "members": [list(members) for members in named.members],
+        "excluded": samples.excluded,
+        "protocol": PROTOCOL_VERSION,
+    }
+    return Board(
+        fingerprint=fingerprint(identity),
+        target=samples.dataset,
+        split=samples.splits,
+        n=samples.count,
+        label_set=named.name,
+        protocol=PROTOCOL_VERSION,
+        majority=float(np.bincount(samples.labels).max() / samples.count),
+        excluded=samples.excluded,
+        synthetic=samples.synthetic,
+    )
 
 
 def _counts(samples: Iterable[LabelledImages]) -> dict[str, int]:

@@ -50,6 +50,7 @@ class StageResult:
         in results of earlier versions
     compile_seconds : of `spent_seconds`, what compiling took
     resumed_at : images that an earlier command had seen, from whose partial checkpoint this one went on
+    tracked : hash of the samples that the epochs' `target_accuracy` is of; empty where nothing was tracked
     """
 
     fingerprint: str
@@ -70,6 +71,7 @@ class StageResult:
     spent_seconds: float | None = None
     compile_seconds: float = 0.0
     resumed_at: int = 0
+    tracked: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ class FurtherScores:
 
     content : hash of the samples, under which the predictions are stored
     excluded : samples outside the label set, left out
+    trained_on : samples whose picture is among those that the row's chain was trained on
     """
 
     dataset: str
@@ -138,6 +141,7 @@ class FurtherScores:
     scores: tuple[Score, ...]
     excluded: int = 0
     synthetic: bool = False
+    trained_on: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,10 +189,10 @@ class Run:
     train_fraction : the part of the target's train samples that the chain trains on, 0 where it trains on none
     predictions_sha256 : of the last stage's predictions on the board; empty in rows of earlier versions
     select_content : hash of the target's select samples, under which the last stage's predictions of them are stored;
-        empty in rows of earlier versions, and where select and report share samples
+        empty in rows of earlier versions
     select_accuracy : of them, as a fraction
     reliability : of the report split, as predicted
-    calibration : with a temperature fitted on select; None where there is nothing to fit on
+    calibration : with a temperature fitted on select; None where there is nothing to fit on but what is reported
     forgetting : of the auxiliaries that the chain passed through and that have a report split
     members : of an ensemble, which has no stage of its own but `stages[-1]`, which names its predictions
     sources : plugins that the row's parts come from, by name, with the SHA-256 of their source

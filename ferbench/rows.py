@@ -9,10 +9,14 @@ from collections.abc import Iterator, Sequence
 from ferbench.catalog import Catalog
 from ferbench.data.roles import RoleReader
 from ferbench.expressions import label_set
-from ferbench.metrics import scores
+from ferbench.metrics import correctness, scores
 from ferbench.plan import CellPlan
+from ferbench.prediction_hash import predictions_sha256
 from ferbench.records import Environment, Predictions, Run, StageResult
+from ferbench.references import parse_reference
+from ferbench.reliability import calibration, reliability_bins
 from ferbench.stages import Stage
+from ferbench.tuning import tuning_note
 
 
 class Rows:
@@ -30,23 +34,41 @@ class Rows:
         results: Sequence[StageResult],
         spent_seconds: float,
         report: Predictions,
+        select: Predictions | None = None,
     ) -> Run:
         """A cell whose stages are trained.
 
         results : of the chain's stages, in their order
         spent_seconds : on those of them that no other run has paid for
         report : what the last stage says of the report split
+        select : and of the target's select samples
         """
+        labels = cell.cell.recipe.label_set
+        chosen = None if select is None else self._roles.select(cell.cell.target, labels)
+        labelled = select is not None and select.labels is not None
+        # Fitted on what is reported, a temperature would be another score of the same samples.
+        apart = chosen is not None and not set(chosen.splits.split("+")) & set(cell.board.split.split("+"))
         return dataclasses.replace(
             self._blank(cell),
             status="finished",
-            scores=scores(report, label_set(cell.cell.recipe.label_set).classes),
+            scores=scores(report, label_set(labels).classes),
+            predictions_sha256=predictions_sha256(report),
+            select_content="" if chosen is None else chosen.content,
+            select_accuracy=float(correctness(select).mean()) if select is not None and labelled else None,
+            reliability=reliability_bins(report),
+            calibration=calibration(select, report) if select is not None and labelled and apart else None,
+            sources=self._sources(cell, chain),
             train_seconds=sum(result.train_seconds for result in results),
             spent_seconds=spent_seconds,
             peak_memory_bytes=max(result.peak_memory_bytes for result in results),
             parameters=results[-1].parameters,
-            notes=self._notes(cell, chain, results),
+            notes=self.notes(cell, chain, results),
         )
+
+    def _sources(self, cell: CellPlan, chain: Sequence[Stage]) -> tuple[tuple[str, str], ...]:
+        references = dict.fromkeys([cell.cell.target, *(part.dataset for stage in chain for part in stage.parts)])
+        datasets = [parse_reference(name, self._catalog.dataset).dataset.name for name in references]
+        return self._catalog.sources(cell.cell.backbone, cell.cell.strategy, datasets)
 
     def failed(self, cell: CellPlan, line: str) -> Run:
         """A cell one of whose stages has failed with this line."""
@@ -68,8 +90,9 @@ class Rows:
             finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         )
 
-    def _notes(self, cell: CellPlan, chain: Sequence[Stage], results: Sequence[StageResult]) -> tuple[str, ...]:
-        notes = []
+    def notes(self, cell: CellPlan, chain: Sequence[Stage], results: Sequence[StageResult]) -> tuple[str, ...]:
+        """What a reader of the row must know."""
+        notes = [tuning_note(cell.cell.tuning)] if cell.cell.tuning is not None else []
         if cell.board.synthetic:
             notes.append("synthetic faces")
         elif any(part.synthetic for stage in chain for part in stage.parts):
@@ -89,7 +112,8 @@ class Rows:
         if absent:
             notes.append(f"never trained on {', '.join(sorted(absent))}")
         target = cell.cell.target
-        if any(stage.select and target in (part.dataset for part in stage.parts) for stage in chain):
+        chosen = any(stage.select and target in (part.dataset for part in stage.parts) for stage in chain)
+        if chosen or cell.cell.tuning is not None:
             chosen_on = self._roles.select(target, cell.cell.recipe.label_set).splits.split("+")
             if set(chosen_on) & set(cell.board.split.split("+")):
                 notes.append("selected on the reported split")

@@ -86,6 +86,11 @@ class Shelf(Generic[Single]):
             self._resolved[name] = self._from_family(name)
         return self._resolved[name]
 
+    def owner(self, name: str) -> str | None:
+        """The name of the plugin that provides a component, itself or by a family; None where none does."""
+        plugin = self._claimant(name)
+        return None if plugin is None else plugin.name
+
     def listing(self) -> tuple[Listing, ...]:
         """Everything here, in order of name."""
         entries = {**self._singles, **self._families}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -104,7 +105,7 @@ class Keeping:
 class Trained:
     """What the loop measured.
 
-    train_seconds : evaluation on the select split and compilation left out
+    train_seconds : evaluation on select splits and compilation left out
     """
 
     images_seen: int
@@ -131,6 +132,7 @@ def train(
     stage_index: int,
     device: str,
     select_accuracy: Callable[[nn.Module], float] | None = None,
+    target_accuracy: Callable[[nn.Module], float] | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_epoch: Callable[[EpochResult], None] = lambda epoch: None,
     trainable: str | None = None,
@@ -147,6 +149,7 @@ def train(
     epoch_images : images that count as one epoch in the history
     class_counts : float32 [C], for `imbalance=weighted`
     select_accuracy : given where `checkpoint=best-on-select`: the best epoch's state is put back at the end
+    target_accuracy : given where it is to be told after each epoch, and nothing more; may be the same function
     trainable : what of the module is trained, where that is not the recipe's: `all` behind a frozen prefix
     micro_batch : images that go through the module at once; gradients are summed up to the recipe's batch
     start : where an earlier call was kept; the steps before are not done again
@@ -181,12 +184,15 @@ def train(
         if (step + 1) % steps_an_epoch == 0 or step + 1 == steps:
             compilation.paused()
             epoch = clock.epoch(len(history) + 1, step)
-            if select_accuracy is not None:
-                found = select_accuracy(module)
+            looks = [look for look in (select_accuracy, target_accuracy) if look is not None]
+            if looks:
+                found = {look: look(module) for look in dict.fromkeys(looks)}
                 part.set_modes()
-                epoch = EpochResult(epoch.epoch, epoch.images_seen, epoch.loss, epoch.images_per_second, found)
-                if best is None or found > best[0]:
-                    best = (found, {name: value.detach().clone() for name, value in module.state_dict().items()})
+                on_select = None if select_accuracy is None else found[select_accuracy]
+                on_target = None if target_accuracy is None else found[target_accuracy]
+                epoch = dataclasses.replace(epoch, select_accuracy=on_select, target_accuracy=on_target)
+                if on_select is not None and (best is None or on_select > best[0]):
+                    best = (on_select, {name: value.detach().clone() for name, value in module.state_dict().items()})
                 clock.restart()
             history.append(epoch)
             on_epoch(epoch)

@@ -11,7 +11,7 @@ import torch
 from ferbench.components import Backbone
 from ferbench.data.roles import LabelledImages, RoleReader
 from ferbench.environment import device_kind
-from ferbench.errors import PluginError
+from ferbench.errors import CheckpointLost, PluginError
 from ferbench.fingerprints import derived_seed
 from ferbench.fitting import Fitted, Fitting
 from ferbench.memory import is_out_of_memory, release_memory
@@ -40,12 +40,16 @@ class StageTask:
     """What a worker is asked for.
 
     trained : the stored result where only predictions are missing
+    optional : the predictions can be done without: where the checkpoint is lost, the stage is not trained anew for them
+    track : the dataset whose select samples are looked at after each epoch, which changes nothing that is trained
     """
 
     stage: Stage
     label_set: str
     evaluations: tuple[Evaluation, ...]
     trained: StageResult | None = None
+    optional: bool = False
+    track: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +78,13 @@ def run_stage(
     stage = task.stage
     backbone = bench.find_backbone(stage.backbone)
     if task.trained is not None:
-        fitting = _fitting(_from_checkpoint(task, task.trained, backbone, bench), task, backbone, bench)
         result = task.trained
+        try:
+            fitting = _fitting(_from_checkpoint(task, result, backbone, bench), task, backbone, bench)
+        except CheckpointLost:
+            if not task.optional:
+                raise
+            return StageOutcome(result, ())
     elif stage.recipe.head_fit == "svm":
         fitting = _fitting(_started(task, backbone, bench, parent_result), task, backbone, bench)
         result = _result(fitting, fitting.by_svm(), stage, bench)
@@ -103,7 +112,7 @@ def built(backbone: Backbone, stage: Stage, purpose: str, stage_index: int = 0) 
 
 def _fitting(start: _Start, task: StageTask, backbone: Backbone, bench: Workbench) -> Fitting:
     module = on_device(start.module, bench.device, deterministic=bench.deterministic)
-    return Fitting(module, backbone, task.stage, task.label_set, bench, start.origin)
+    return Fitting(module, backbone, task.stage, task.label_set, bench, start.origin, task.track)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,4 +238,5 @@ def _result(fitting: Fitting, fitted: Fitted, stage: Stage, bench: Workbench) ->
         spent_seconds=trained.train_seconds + trained.compile_seconds + fitted.spent_on_features,
         compile_seconds=trained.compile_seconds,
         resumed_at=fitted.resumed_at,
+        tracked=fitted.tracked,
     )

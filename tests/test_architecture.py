@@ -31,7 +31,7 @@ FLOORS: tuple[tuple[int, str], ...] = (
     (2, "accelerator contract environment flops matrix pretrained trainable weights"),
     (2, "composition matrix_file occupancy reported_results shelf"),
     (2, "catalog"),
-    (3, "checkpoints data plan"),
+    (3, "checkpoints data plan tuning"),
     (3, "audit cache reliability schedule"),
     (3, "costs"),
     (4, "compilation optimization portions svm_head"),
@@ -46,7 +46,6 @@ FLOORS: tuple[tuple[int, str], ...] = (
     (6, "competitors curves further snapshot speed time_to_accuracy"),
     (7, "ensembles inference preparation rows testing"),
     (7, "engine merging verification"),
-    (7, "tuning"),
     (8, "cli"),
     (8, "__main__"),
 )

@@ -18,7 +18,7 @@ from ferbench.errors import UsageError
 if TYPE_CHECKING:
     from ferbench.catalog import Catalog
     from ferbench.defaults import DataChoice
-    from ferbench.matrix import Matrix, RecipeAxis
+    from ferbench.matrix import Matrix, RecipeAxis, Tune
     from ferbench.matrix_file import MatrixFile
     from ferbench.settings import Settings
 
@@ -42,6 +42,9 @@ class AxisOptions:
     epochs: float | None
     fractions: tuple[tuple[float, ...], ...]
     matrix_file: Path | None
+    tune: bool
+    tune_by: str | None
+    tune_seed: int | None
 
 
 class Seeds(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -161,6 +164,23 @@ _OPTIONS = (
         help="Parts of the target's train samples to train on.  [default: 1]",
     ),
     click.option(
+        *("--tune", "tune"),
+        is_flag=True,
+        help="Choose among the values that --set gives several of, instead of reporting each: every cell gets the same "
+        "tries, compared on select with a seed that is not reported.",
+    ),
+    click.option(
+        *("--tune-by", "tune_by"),
+        metavar="METRIC",
+        help="What tries are compared by: accuracy, uar, macro_f1, nll, brier or ece.  [default: accuracy]",
+    ),
+    click.option(
+        *("--tune-seed", "tune_seed"),
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Seed of the tries.  [default: the smallest that --seed has not]",
+    ),
+    click.option(
         *("--matrix", "matrix_file"),
         type=click.Path(path_type=Path, dir_okay=False),
         metavar="FILE.toml",
@@ -211,8 +231,23 @@ def asked(context: click.Context, axes: AxisOptions) -> Asked:
         choice = choose_data(listed, settings.data_folder, axes.targets or block.targets or (), block_chains)
         matrices.append(_matrix(axes, block, choice))
         reasons[choice.reason] = None
-    matrix = dataclasses.replace(matrices[0], also=tuple(matrices[1:]))
+    matrix = dataclasses.replace(matrices[0], also=tuple(matrices[1:]), tune=_tune(axes, file))
     return Asked(settings, catalog, matrix, f"Data: {'; '.join(reasons)} · store {shown_store(settings)}")
+
+
+def _tune(axes: AxisOptions, file: MatrixFile) -> Tune | None:
+    from ferbench.matrix import Tune
+    from ferbench.metrics import METRICS
+
+    if not axes.tune and file.tune is None:
+        if axes.tune_by is not None or axes.tune_seed is not None:
+            raise UsageError("--tune-by and --tune-seed say how recipe values are chosen: give --tune, too")
+        return None
+    given = file.tune or Tune()
+    metric = given.metric if axes.tune_by is None else axes.tune_by
+    if metric not in METRICS:
+        raise UsageError(f"--tune-by {metric}: tries are compared by one of {', '.join(METRICS)}")
+    return Tune(metric, given.seed if axes.tune_seed is None else axes.tune_seed)
 
 
 def _matrix(axes: AxisOptions, file: MatrixFile, choice: DataChoice) -> Matrix:

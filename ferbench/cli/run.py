@@ -18,7 +18,9 @@ from ferbench.cli.stopping import StopRequest
 from ferbench.errors import UsageError
 
 if TYPE_CHECKING:
+    from ferbench.cli.progress import LineReporter
     from ferbench.engine import Engine
+    from ferbench.matrix import Matrix
     from ferbench.preparation import Prepared
     from ferbench.publish.plans import WorkLeft
     from ferbench.store import Store
@@ -70,14 +72,34 @@ def run(context: click.Context, axes: AxisOptions, force: bool, yes: bool, dry_r
         reporter.say(work_line(work, prepared.cost, device_words(engine)))
         if not yes:
             _ask(engine, prepared, work)
-        reporter.begin(work, prepared.cost)
         with StopRequest(reporter.say) as stop:
+            if wanted.matrix.tune is not None:
+                prepared = _tuned(engine, wanted.matrix, reporter, stop, force=force)
+                work = work_left(prepared)
+            reporter.begin(work, prepared.cost)
             outcome = engine.run(prepared, force=force, stop=stop.asked)
         reporter.end()
         reporter.say(summary_line(outcome.finished, outcome.failed, len(outcome.skipped), time.monotonic() - began))
         _show_results(store, prepared, as_json=as_json)
     if outcome.failed:
         context.exit(1)
+
+
+def _tuned(engine: Engine, matrix: Matrix, reporter: LineReporter, stop: StopRequest, *, force: bool) -> Prepared:
+    """Try what there is to choose from, and plan the rows that come of it."""
+    from ferbench.publish.plans import work_line
+    from ferbench.publish.tuning import tuning_lines
+
+    tries = engine.prepare_tries(matrix, force=force)
+    if tries.tasks:
+        reporter.begin(work_left(tries), tries.cost)
+        engine.run(tries, stop=stop.asked)
+        reporter.end()
+    for line in tuning_lines(engine.tunings(matrix)):
+        reporter.say(line)
+    prepared = engine.prepare_chosen(matrix, force=force)
+    reporter.say(work_line(work_left(prepared), prepared.cost, device_words(engine)))
+    return prepared
 
 
 def _ask(engine: Engine, prepared: Prepared, work: WorkLeft) -> None:

@@ -57,7 +57,7 @@ def execute(
         stage = task.stage
         if bench.stop():
             raise KeyboardInterrupt
-        if stage.parent in failed:
+        if stage.parent in failed and task.trained is None:
             failed[stage.fingerprint] = failed[stage.parent]
             yield task, failed[stage.fingerprint]
             continue
@@ -77,7 +77,7 @@ def execute(
                 healed.add(lost)
                 # A task that was only to predict gives way to the one that trains the same stage.
                 if lost == current.stage.fingerprint:
-                    open_tasks[-1] = replace(spare[lost], evaluations=current.evaluations)
+                    open_tasks[-1] = replace(spare[lost], evaluations=current.evaluations, track=current.track)
                 else:
                     open_tasks.append(spare[lost])
             else:

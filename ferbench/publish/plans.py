@@ -102,6 +102,8 @@ def estimate(work: WorkLeft) -> str:
 def work_line(work: WorkLeft, cost: PlanCost, device: str) -> str:
     """One line: cells, stages, images, time, device."""
     cells = counted(work.cells, "cell")
+    if cost.tries:
+        cells = f"{counted(cost.tries, 'try', 'tries')}, {cells}" if work.cells else counted(cost.tries, "try", "tries")
     if work.done_cells:
         cells += f", {whole(work.done_cells)} there already"
     if not work.training:

@@ -30,6 +30,7 @@ from ferbench.records import (
 from ferbench.stages import Stage
 from ferbench.store import codec
 from ferbench.store.connection import Database, open_database
+from ferbench.store.integrity import StoredRun, StoredStage, all_entries, stored_predictions, stored_runs, stored_stage
 from ferbench.store.lookup import entry_of
 from ferbench.store.needs import all_needs
 from ferbench.store.schema import boards, further_scores, runs, stages, trainings
@@ -361,6 +362,31 @@ class Store:
                 )
             found.append((run, codec.predictions_from_row(line)))
         return found
+
+    def entries(self) -> list[str]:
+        """The hashes of all entries, broken ones too, in the order in which they were first saved."""
+        with self._database.reading() as connection:
+            return all_entries(connection)
+
+    def stored_runs(self, row: str) -> list[StoredRun]:
+        """The runs of an entry by seed, each with what is wrong with how it lies here.
+
+        Parameters
+        ----------
+        row : an entry's hash or an unambiguous start of it; raises as `run_predictions` does
+        """
+        with self._database.reading() as connection:
+            return stored_runs(connection, entry_of(connection, row))
+
+    def stored_stage(self, fingerprint: str) -> StoredStage | None:
+        """A stage with what is wrong with how it lies here, or None."""
+        with self._database.reading() as connection:
+            return stored_stage(connection, fingerprint)
+
+    def stored_predictions(self, stage_fingerprint: str, content: str) -> list[Predictions]:
+        """All that a stage has said of some samples, under whatever names of dataset and split."""
+        with self._database.reading() as connection:
+            return stored_predictions(connection, stage_fingerprint, content)
 
     def boards(self) -> dict[str, Board]:
         """Every board, by fingerprint."""

@@ -98,5 +98,5 @@ def _summary(
         threads,
         precision,
         *evidence,
-        final,
+        final_stage=final,
     )

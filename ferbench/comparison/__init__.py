@@ -1,0 +1,7 @@
+"""Paired statistics, pure: answers of several competitors to the same samples in, differences with intervals out."""
+
+from ferbench.comparison.boards import across_boards
+from ferbench.comparison.pairs import compare_pairs, holm
+from ferbench.comparison.records import AcrossBoards, Competitor, Pair, Samples
+
+__all__ = ["AcrossBoards", "Competitor", "Pair", "Samples", "across_boards", "compare_pairs", "holm"]

@@ -1,0 +1,228 @@
+"""Every pair of competitors of one board: the difference, its interval, whether it holds, and what would tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ferbench.comparison.matching import Matched, match
+from ferbench.comparison.records import Competitor, Pair, Samples
+from ferbench.comparison.spread import LEVEL, Side, judged, seeds_needed, smallest_difference, spread, units_needed
+from ferbench.errors import FerbenchError, UnknownName, UsageError
+from ferbench.resampling import RESAMPLED, group_numbers, replicates, tally, values
+
+#: Competitor, block and seed.
+_Key = tuple[str, str, int]
+
+
+def compare_pairs(
+    samples: Samples,
+    competitors: Sequence[Competitor],
+    metric: str = "accuracy",
+    draws: int = 10_000,
+    against: str | None = None,
+) -> tuple[Pair, ...]:
+    """Every competitor with every later one, or all others with `against`, which is then b.
+
+    Groups of samples, or samples where there are no groups, are drawn with replacement, one fewer than there are, the
+    same for all competitors of a board and for all seeds. Seeds are taken as drawn, too: what they add is known from
+    their own values, and samples and seeds are crossed, so that what they make vary together is counted once. Interval
+    and p are Student's t at the standard error so found, with Satterthwaite's degrees of freedom; then Holm's
+    correction over all pairs. Blocks are fixed. One seed says nothing of seeds: then the interval is of samples alone.
+    Where all groups' names are the same, samples are drawn.
+
+    Parameters
+    ----------
+    metric : accuracy, uar or macro_f1
+    draws : at least 2
+
+    Raises
+    ------
+    FerbenchError : answers that do not fit the samples
+    UsageError : fewer than two competitors, two of one name, none named `against`, another metric, nothing in common
+    """
+    _check(samples, competitors, metric, draws)
+    if against is None:
+        wanted = list(combinations(competitors, 2))
+    else:
+        by_name = {each.name: each for each in competitors}
+        if against not in by_name:
+            raise UnknownName("competitor", against, by_name)
+        wanted = [(each, by_name[against]) for each in competitors if each.name != against]
+    board = _Board(samples, competitors, metric, draws)
+    return holm([board.pair(a, b) for a, b in wanted])
+
+
+def holm(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+    """The same pairs, corrected together for how many there are (Holm 1979); they may be of several boards."""
+    if not pairs:
+        return ()
+    from statsmodels.stats.multitest import multipletests
+
+    corrected = multipletests([pair.p for pair in pairs], alpha=LEVEL, method="holm")[1]
+    return tuple(
+        replace(pair, holm_p=float(p), verdict=_verdict(pair.difference, float(p)))
+        for pair, p in zip(pairs, corrected, strict=True)
+    )
+
+
+def _verdict(difference: float, p: float) -> Literal["a", "b", "undecided"]:
+    if p >= LEVEL or difference == 0:
+        return "undecided"
+    return "a" if difference > 0 else "b"
+
+
+def _check(samples: Samples, competitors: Sequence[Competitor], metric: str, draws: int) -> None:
+    names = [each.name for each in competitors]
+    if len(names) < 2:
+        raise UsageError("a comparison needs at least two rows: name another one")
+    if len(set(names)) < len(names):
+        double = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"{double} is named twice: a row is compared with others")
+    if metric not in RESAMPLED:
+        raise UnknownName("metric to compare by", metric, RESAMPLED)
+    if draws < 2:
+        raise UsageError(f"{draws} draws are too few to tell a spread: take 2 or more, 10,000 if in doubt")
+    n, board = len(samples.labels), f"board {samples.board[:10]}"
+    if n == 0:
+        raise FerbenchError(f"{board} has no sample: check the split and the label set")
+    if samples.groups is not None and len(samples.groups) != n:
+        raise FerbenchError(f"{board} has {n} labels and the groups of {len(samples.groups)} samples: verify its rows")
+    if samples.labels.min() < 0 or samples.labels.max() >= samples.classes:
+        raise FerbenchError(f"{board} has a label outside its {samples.classes} classes: verify its rows")
+    for each in competitors:
+        if not each.answers:
+            raise FerbenchError(f"{each.name} has no stored answers on {board}: run it again with --force")
+        for (block, seed), found in each.answers.items():
+            place = f"{each.name}{f' ({block})' if block else ''}, seed {seed}"
+            if found.shape != (n, samples.classes):
+                raise FerbenchError(
+                    f"{place} has answers of shape {found.shape} for the {n} samples and {samples.classes} classes of "
+                    f"{board}: only rows of one board are compared"
+                )
+            if not np.isfinite(found).all():
+                raise FerbenchError(f"{place} has probabilities that are not finite: verify the row")
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """All runs' values: on all samples, float64 [R], and on each draw, float64 [draws, R]."""
+
+    at: Mapping[_Key, int]
+    observed: NDArray[np.float64]
+    replicates: NDArray[np.float64]
+
+    def side(self, competitor: Competitor, blocks: Sequence[str], seeds: Sequence[int]) -> Side:
+        """By seed, means over blocks."""
+        columns = [[self.at[competitor.name, block, seed] for seed in seeds] for block in blocks]
+        observed = np.mean([self.observed[each] for each in columns], axis=0)
+        drawn = sum(self.replicates[:, each] for each in columns) / len(columns)
+        return Side(observed, drawn)
+
+
+class _Board:
+    """One board's competitors on the same draws."""
+
+    def __init__(self, samples: Samples, competitors: Sequence[Competitor], metric: str, draws: int) -> None:
+        self._samples, self._metric = samples, metric
+        numbers, units = group_numbers(samples.groups, len(samples.labels))
+        self._grouped = samples.groups is not None and units > 1
+        if not self._grouped:
+            numbers, units = group_numbers(None, len(samples.labels))
+        self._units = units
+        keys = [(each.name, *key) for each in competitors for key in each.answers]
+        answers = np.stack([found.argmax(axis=1) for each in competitors for found in each.answers.values()])
+        counted = tally(samples.labels, answers, samples.classes, numbers, units)
+        drawn = replicates(metric, counted, draws) if units > 1 else np.empty((0, len(keys)))
+        self._drawn = _Drawn({key: at for at, key in enumerate(keys)}, values(metric, counted), drawn)
+
+    def pair(self, a: Competitor, b: Competitor) -> Pair:
+        """Not yet corrected for the number of pairs."""
+        matched = match(a, b)
+        side_a = self._drawn.side(a, matched.blocks, matched.seeds_a)
+        side_b = self._drawn.side(b, matched.blocks, matched.seeds_b)
+        value_a, value_b = float(side_a.observed.mean()), float(side_b.observed.mean())
+        if matched.paired:
+            sides = [Side(side_a.observed - side_b.observed, side_a.drawn - side_b.drawn)]
+        else:
+            sides = [side_a, Side(-side_b.observed, -side_b.drawn)]
+        found = spread(sides, self._units)
+        difference = value_a - value_b
+        low, high, p = judged(difference, found)
+        discordant = self._discordant(a, b, matched)
+        units = units_needed(difference, found)
+        n = len(self._samples.labels)
+        return Pair(
+            a=a.name,
+            b=b.name,
+            board=self._samples.board,
+            n=n,
+            groups=self._units if self._grouped else None,
+            seeds=tuple(sorted({*matched.seeds_a, *matched.seeds_b})),
+            blocks=() if matched.blocks == ("",) else matched.blocks,
+            left_out=matched.left_out,
+            paired_seeds=matched.paired,
+            metric=self._metric,
+            value_a=value_a,
+            value_b=value_b,
+            difference=difference,
+            low=low,
+            high=high,
+            p=p,
+            holm_p=p,
+            mcnemar_p=None if discordant is None else mcnemar_p(*discordant),
+            discordant=discordant,
+            verdict=_verdict(difference, p),
+            shared_stages=_shared_stages(a, b, matched),
+            stages=max((len(chain) for chain in a.stages.values()), default=0),
+            smallest_difference=smallest_difference(found),
+            seeds_needed=seeds_needed(difference, found),
+            samples_needed=None if units is None else -(-n * units // self._units),
+        )
+
+    def _discordant(self, a: Competitor, b: Competitor, matched: Matched) -> tuple[int, int] | None:
+        if self._metric != "accuracy" or len(matched.blocks) > 1:
+            return None
+        block = matched.blocks[0]
+        right_a = majority([a.answers[block, seed] for seed in matched.seeds_a]) == self._samples.labels
+        right_b = majority([b.answers[block, seed] for seed in matched.seeds_b]) == self._samples.labels
+        return int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+
+
+def majority(answers: Sequence[NDArray[np.float32]]) -> NDArray[np.int64]:
+    """The class that most seeds take each sample for, int64 [n]; of as many, the one of the higher mean probability."""
+    stacked = np.stack(answers).astype(np.float64)
+    classes = stacked.shape[2]
+    votes = np.eye(classes)[stacked.argmax(axis=2)].sum(axis=0)
+    # A mean probability is at most 1, so that it never outweighs a vote.
+    return (2 * votes + stacked.mean(axis=0)).argmax(axis=1).astype(np.int64)
+
+
+def mcnemar_p(a_alone: int, b_alone: int) -> float:
+    """McNemar's exact two-sided p of samples that a alone and b alone got right (McNemar 1947); 1 without any."""
+    if a_alone + b_alone == 0:
+        return 1.0
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    return min(1.0, float(mcnemar([[0, a_alone], [b_alone, 0]], exact=True).pvalue))
+
+
+def _shared_stages(a: Competitor, b: Competitor, matched: Matched) -> int:
+    """Stages that the chains of both begin with, in each block and seed."""
+    if not matched.paired:
+        return 0
+    return min(
+        _common_start(a.stages.get((block, seed), ()), b.stages.get((block, seed), ()))
+        for block in matched.blocks
+        for seed in matched.seeds_a
+    )
+
+
+def _common_start(first: Sequence[str], second: Sequence[str]) -> int:
+    same = [one == other for one, other in zip(first, second, strict=False)]
+    return same.index(False) if False in same else len(same)

@@ -1,0 +1,205 @@
+"""What the store has of a run, before anybody takes its word: records beside the columns that repeat them.
+
+The leaderboard reads columns, since ten thousand records would take too long; where one of them and its record disagree,
+somebody has written one without the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, select
+
+from ferbench.errors import StoreError, one_line
+from ferbench.records import FurtherScores, Predictions, Run, StageResult
+from ferbench.stages import Stage
+from ferbench.store import codec
+from ferbench.store.schema import boards, further_scores, predictions, runs, stages
+
+T = TypeVar("T")
+
+#: Columns that came to stand beside records that were there before: empty in rows that an older ferbench wrote.
+_LATER_RUN_COLUMNS = ("precision", "interval", *codec.EVIDENCE_COLUMNS)
+
+#: What no record says: when a row was written, what became of its checkpoint, where it came from.
+_OF_THE_STORE = ("id", "saved_at", "pruned", "merged")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """A run as it lies in the store.
+
+    entry, seed : as its columns have them
+    run : its record; None where that cannot be read
+    correct : bool [n], which samples it answered right by its column; None where there is none or it cannot be read
+    faults : one line each for what cannot be read, and for each column that says something else than the record
+    """
+
+    entry: str
+    seed: int
+    run: Run | None
+    correct: NDArray[np.bool_] | None
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStage:
+    """A stage as it lies in the store, with what it scores on further datasets.
+
+    faults : as in StoredRun
+    pruned : its checkpoint was given up
+    """
+
+    stage: Stage | None
+    result: StageResult | None
+    further: tuple[FurtherScores, ...]
+    faults: tuple[str, ...]
+    pruned: bool
+
+
+def all_entries(connection: Connection) -> list[str]:
+    """The entries that columns name, in the order in which they were first saved."""
+    return list(dict.fromkeys(connection.scalars(select(runs.c.entry).order_by(runs.c.id))))
+
+
+def stored_runs(connection: Connection, entry: str) -> list[StoredRun]:
+    """The runs of an entry, finished or failed, by seed; raises nothing for what cannot be read."""
+    query = select(runs).where(runs.c.entry == entry).order_by(runs.c.seed, runs.c.id)
+    return [_stored_run(connection, row) for row in connection.execute(query).mappings().all()]
+
+
+def stored_stage(connection: Connection, fingerprint: str) -> StoredStage | None:
+    """A stage by the name that its column has, or None; raises nothing for what cannot be read."""
+    row = connection.execute(select(stages).where(stages.c.fingerprint == fingerprint)).mappings().one_or_none()
+    if row is None:
+        return None
+    faults: list[str] = []
+    stage = _decoded(Stage, row["stage"], faults)
+    result = _decoded(StageResult, row["result"], faults)
+    if stage is not None and result is not None:
+        faults += _disagreeing(row, lambda: codec.stage_columns(stage, result, 0.0), ("stage", "result"))
+    further = []
+    query = select(further_scores).where(further_scores.c.stage == fingerprint).order_by(further_scores.c.id)
+    for line in connection.execute(query).mappings():
+        scored = _decoded(FurtherScores, line["record"], faults)
+        if scored is not None:
+            further.append(scored)
+            faults += _disagreeing(line, lambda scored=scored: codec.further_columns(fingerprint, scored), ("record",))
+    return StoredStage(stage, result, tuple(further), tuple(faults), bool(row["pruned"]))
+
+
+def stored_predictions(connection: Connection, stage: str, content: str) -> list[Predictions]:
+    """All that a stage has said of some samples, under whatever names of dataset and split.
+
+    Raises
+    ------
+    StoreError : some that cannot be read
+    """
+    query = select(predictions).where(predictions.c.stage == stage, predictions.c.content == content)
+    found = []
+    for row in connection.execute(query.order_by(predictions.c.id)):
+        record = codec.predictions_from_row(row)
+        counts = {len(record.ids), len(record.probabilities if record.groups is None else record.groups), row.n}
+        if len(counts) > 1:
+            raise StoreError(f"predictions on {row.dataset} {row.split} have {row.n} rows, but not as many ids and groups")
+        found.append(record)
+    return found
+
+
+def _stored_run(connection: Connection, row: Mapping[Any, Any]) -> StoredRun:
+    faults: list[str] = []
+    run = _decoded(Run, row["record"], faults)
+    correct = None
+    if run is not None:
+        faults += _disagreeing(row, lambda: codec.run_columns(run, None), ("correct", "record"))
+        try:
+            faults += _other_precision(connection, row, run)
+            if run.board is not None:
+                faults += _other_board(connection, run)
+                correct = _correctness(row["correct"], run.board.n, faults)
+        except (TypeError, ValueError, AttributeError, IndexError) as error:
+            faults.append(f"its record holds what is no value for its place ({one_line(error)})")
+    return StoredRun(row["entry"], row["seed"], run, correct, tuple(faults))
+
+
+def _decoded(kind: type[T], text: str, faults: list[str]) -> T | None:
+    """A record, or None with the reason among the faults."""
+    try:
+        return codec.from_json(kind, text)
+    except StoreError as error:
+        faults.append(f"its record cannot be read: {one_line(error.__cause__ or error)}")
+        return None
+
+
+def _disagreeing(row: Mapping[Any, Any], columns: Any, but: tuple[str, ...]) -> Iterator[str]:
+    """What columns say otherwise than the record that `columns` derives them from."""
+    try:
+        expected: dict[str, Any] = columns()
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
+        yield f"its record holds what is no value for its place ({one_line(error)})"
+        return
+    for name, value in expected.items():
+        stored = row[name]
+        if name in but or name in _OF_THE_STORE or _same(name, stored, value):
+            continue
+        yield f"column {name} holds {stored!r}, its record says {value!r}"
+
+
+def _same(name: str, stored: Any, expected: Any) -> bool:
+    if stored is None and name in _LATER_RUN_COLUMNS:
+        # Rows of an older ferbench; what it could not tell is read as such.
+        return expected is None or name == "interval"
+    if name == "recipe":
+        return stored == expected or codec.values_from_json(stored) == codec.values_from_json(expected)
+    return bool(stored == expected)
+
+
+def _other_precision(connection: Connection, row: Mapping[Any, Any], run: Run) -> Iterator[str]:
+    """The one column that is not the run's own."""
+    if run.status != "finished" or not run.stages:
+        return
+    of_final = connection.scalar(select(stages.c.precision).where(stages.c.fingerprint == run.stages[-1]))
+    if row["precision"] is not None and of_final is not None and row["precision"] != of_final:
+        yield f"column precision holds {row['precision']!r}, its last stage was computed in {of_final!r}"
+
+
+def _other_board(connection: Connection, run: Run) -> Iterator[str]:
+    """The board's own row; the names of dataset and split may be those that another run has asked for it under."""
+    assert run.board is not None
+    row = connection.execute(select(boards).where(boards.c.fingerprint == run.board.fingerprint)).mappings().first()
+    if row is None:
+        yield f"its board {run.board.fingerprint[:10]} is not in the store"
+        return
+    expected = codec.board_columns(run.board)
+    for name in ("n", "label_set", "protocol", "majority", "excluded", "synthetic"):
+        if row[name] != expected[name]:
+            yield f"the board's column {name} holds {row[name]!r}, its record says {expected[name]!r}"
+    named = (row["target"], row["split"])
+    if named != (run.board.target, run.board.split) and named not in _names(connection, run.board.fingerprint):
+        yield (
+            f"the board's columns name it {named[0]!r} {named[1]!r}, its record says "
+            f"{run.board.target!r} {run.board.split!r}"
+        )
+
+
+def _names(connection: Connection, board: str) -> set[tuple[str, str]]:
+    """What the records of a board's runs call it."""
+    found = set()
+    for text in connection.scalars(select(runs.c.record).where(runs.c.board == board)):
+        run = _decoded(Run, text, [])
+        if run is not None and run.board is not None:
+            found.add((run.board.target, run.board.split))
+    return found
+
+
+def _correctness(packed: bytes | None, n: int, faults: list[str]) -> NDArray[np.bool_] | None:
+    if packed is None:
+        return None
+    if len(packed) != (n + 7) // 8 or np.unpackbits(np.frombuffer(packed, np.uint8))[n:].any():
+        faults.append(f"column correct is not one bit for each of its board's {n} samples")
+        return None
+    return codec.unpack_correctness([packed], n)[0]

@@ -1,0 +1,123 @@
+"""Tuning that is fair: every cell gets the same tries, one seed decides on select, and other seeds are reported.
+
+The tries of a cell are all combinations of the values that the matrix gives several of. They predict the select samples
+alone: of the report split nothing is known before the recipe is chosen, and no try becomes a row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ferbench.errors import UsageError
+from ferbench.matrix import Matrix, RecipeAxis
+from ferbench.metrics import LOWER_IS_BETTER
+from ferbench.recipes import RecipeValue, in_words
+from ferbench.stages import Cell, Try, Tuning
+
+#: What belongs to the question and not to its answer: with a larger budget or other classes, cells are no rivals.
+_NOT_TUNED = ("images_seen", "label_set")
+
+#: Tries that a row's note names one by one.
+_NAMED = 6
+
+Values = tuple[tuple[str, RecipeValue], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The tries of what becomes one row: cells that differ in the tuned values alone, with the tries' seed.
+
+    values : of each try, what it is tried with
+    seeds : that are reported
+    """
+
+    metric: str
+    values: tuple[Values, ...]
+    cells: tuple[Cell, ...]
+    seeds: tuple[int, ...]
+
+    def tuning(self, scores: Sequence[float | None], select_n: int) -> Tuning:
+        """What comes of the tries. Of equal ones the first is taken, and where all have failed the first as well.
+
+        scores : of the tries on select, None for those that failed
+        """
+        metric = self.metric
+        sign = -1 if metric in LOWER_IS_BETTER else 1
+        known = [(sign * score, -place) for place, score in enumerate(scores) if score is not None]
+        best = -max(known)[1] if known else 0
+        tries = tuple(Try(values, score) for values, score in zip(self.values, scores, strict=True))
+        return Tuning(metric, self.cells[0].seed, select_n, tries, self.values[best])
+
+    def reported(self, tuning: Tuning) -> list[Cell]:
+        """The cells that are reported: the chosen recipe with other seeds than the tries'."""
+        best = self.cells[self.values.index(tuning.chosen)]
+        return [dataclasses.replace(best, seed=seed, tuning=tuning) for seed in self.seeds]
+
+
+def candidates(matrix: Matrix, cells_of: Callable[[Matrix], tuple[Cell, ...]]) -> tuple[Candidates, ...]:
+    """The tries of a matrix that is to be tuned, in the order of its rows; of its further blocks too.
+
+    cells_of : the cells of a matrix without further blocks
+
+    Raises
+    ------
+    UsageError : nothing to choose from, a value that is not to be chosen, or a try with a seed that is reported
+    """
+    return tuple(dict.fromkeys(each for block in (matrix, *matrix.also) for each in _of_block(block, matrix, cells_of)))
+
+
+def tuning_seed(matrix: Matrix) -> int:
+    """The tries' seed: as given, or the smallest that no row has.
+
+    Raises
+    ------
+    UsageError : a row has it too
+    """
+    reported = {seed for block in (matrix, *matrix.also) for seed in block.seeds}
+    given = None if matrix.tune is None else matrix.tune.seed
+    if given is None:
+        return next(seed for seed in itertools.count() if seed not in reported)
+    if given in reported:
+        raise UsageError(
+            f"seed {given} would be tuned with and reported, so that its row would be the luckiest try: "
+            "give --tune-seed one that --seed has not"
+        )
+    return given
+
+
+def _of_block(block: Matrix, matrix: Matrix, cells_of: Callable[[Matrix], tuple[Cell, ...]]) -> list[Candidates]:
+    tuned = [axis for axis in block.axes if len(axis.values) > 1]
+    if not tuned:
+        raise UsageError("there is nothing to tune: give a recipe value several values, as --set lr=0.001,0.01,0.1")
+    for axis in tuned:
+        if axis.key in _NOT_TUNED:
+            raise UsageError(f"{axis.key} cannot be tuned, it is part of the question: give it one value")
+    seed = tuning_seed(matrix)
+    combined = list(itertools.product(*(axis.values for axis in tuned)))
+    values = tuple(tuple((_name(a), v) for a, v in zip(tuned, each, strict=True)) for each in combined)
+    columns = []
+    for each in combined:
+        single = {id(axis): RecipeAxis(axis.key, (value,), axis.stage) for axis, value in zip(tuned, each, strict=True)}
+        axes = tuple(single.get(id(axis), axis) for axis in block.axes)
+        columns.append(cells_of(dataclasses.replace(block, axes=axes, seeds=(seed,), also=(), tune=None)))
+    metric = "" if matrix.tune is None else matrix.tune.metric
+    return [Candidates(metric, values, cells, block.seeds) for cells in zip(*columns, strict=True)]
+
+
+def _name(axis: RecipeAxis) -> str:
+    return axis.key if axis.stage is None else f"stage{axis.stage}.{axis.key}"
+
+
+def tuning_note(tuning: Tuning) -> str:
+    """What a tuned row says: what was taken, of what, and on which grounds."""
+    failed = sum(each.score is None for each in tuning.tries)
+    if len(tuning.chosen) == 1 and len(tuning.tries) <= _NAMED:
+        named = ", ".join(str(value) for each in tuning.tries for _, value in each.values)
+        what = f"{in_words(tuning.chosen)} of {named}"
+    else:
+        what = f"{in_words(tuning.chosen)}, best of {len(tuning.tries)} tries"
+    lost = f", {failed} of them failed" if failed else ""
+    return f"tuned: {what}{lost}, by {tuning.metric} on select (n {tuning.select_n:,}, seed {tuning.seed})"
