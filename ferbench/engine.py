@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ferbench.accelerator import prepare_device
 from ferbench.cache.pruning import keep_within
 from ferbench.catalog import Catalog
-from ferbench.data.roles import RoleReader
+from ferbench.data.roles import LabelledImages, RoleReader
 from ferbench.environment import chosen_device, current_environment
 from ferbench.errors import CheckpointError
 from ferbench.executors.inprocess import StageFailure, StageWatch, execute
+from ferbench.forgetting import measured, predicted_for
+from ferbench.further import FurtherReports
 from ferbench.matrix import Matrix
 from ferbench.metrics import correctness
 from ferbench.plan import CellPlan, Plan
@@ -55,12 +57,26 @@ class Outcome:
 class Engine:
     """One command's worth of planning and running.
 
+    Parameters
+    ----------
+    forgetting : measure how auxiliaries are still known at the end of their chains
+    track : look at the target's select samples after each epoch of a chain's last stage
+
     Raises
     ------
     UsageError : a device that is not there
     """
 
-    def __init__(self, catalog: Catalog, store: Store, settings: Settings, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: Store,
+        settings: Settings,
+        reporter: Reporter,
+        *,
+        forgetting: bool = True,
+        track: bool = False,
+    ) -> None:
         self._catalog = catalog
         self._store = store
         self._reporter = reporter
@@ -74,7 +90,9 @@ class Engine:
         self._bench.warn = reporter.warn
         self._cache_folder, self._cache_bytes = settings.cache_folder, settings.cache_bytes
         self._rows = Rows(catalog, self._roles, self.environment)
-        self._preparation = Preparation(catalog, store, self._bench, self.environment, reporter.warn)
+        self._preparation = Preparation(
+            *(catalog, store, self._bench, self.environment, reporter.warn), forgetting=forgetting, track=track
+        )
 
     def prepare(self, matrix: Matrix, *, force: bool = False, calibrate: bool = True) -> Prepared:
         """Plan a matrix; see Preparation.prepare."""
@@ -94,6 +112,10 @@ class Engine:
         tunings = self._preparation.tunings(found)
         return [(each.cells[0], tuning) for each, tuning in zip(found, tunings, strict=True)]
 
+    def further_reports(self, references: Sequence[str]) -> FurtherReports:
+        """What scores rows on further datasets than their target; see there."""
+        return FurtherReports(self._catalog.dataset, self._store, self._bench, references, self._reporter.warn)
+
     def run(self, prepared: Prepared, *, force: bool = False, stop: Callable[[], bool] = lambda: False) -> Outcome:
         """Train and predict what is left, and store each run as soon as it is whole.
 
@@ -106,58 +128,75 @@ class Engine:
             raise ValueError("tries decide what is reported: run prepare_tries first, then prepare_chosen")
         self._bench.stop = stop
         watch = _Watch(self._reporter, self._catalog)
-        known = dict(prepared.known)
-        failures: dict[str, StageFailure] = {}
-        unpaid = self._unpaid(prepared)
-        stages = {stage.fingerprint: stage for stage in prepared.plan.stages}
+        standing = _Standing(
+            stages={stage.fingerprint: stage for stage in prepared.plan.stages},
+            known=dict(prepared.known),
+            unpaid=self._unpaid(prepared),
+            left={task.stage.fingerprint: task.stage for task in prepared.tasks},
+            unpredicted={task.stage.fingerprint for task in prepared.tasks if task.evaluations},
+        )
         waiting = {cell.key: cell for cell in prepared.pending}
-        finished: list[Run] = []
-        failed: list[Run] = []
+        runs: list[Run] = []
 
         def settle() -> None:
             for key, cell in list(waiting.items()):
-                broken = next((failures[name] for name in cell.stages if name in failures), None)
-                if broken is not None:
-                    run = self._rows.failed(cell, broken.line)
-                    failed.append(run)
-                    self._store.save_run(run, None)
-                elif all(name in known for name in cell.stages) and (report := self._report(cell)) is not None:
-                    chain = [stages[name] for name in cell.stages]
-                    results = [known[name] for name in cell.stages]
-                    spent = sum(_spent(unpaid.pop(name)) for name in cell.stages if name in unpaid)
-                    run = self._rows.finished(cell, chain, results, spent, report, self._select(cell))
-                    finished.append(run)
-                    self._store.save_run(run, correctness(report), force=force)
-                else:
+                run = self._settled(cell, prepared, standing, force)
+                if run is None:
                     continue
                 del waiting[key]
+                runs.append(run)
                 self._reporter.run_finished(run)
                 self._catalog.run_finished(run, self._reporter.warn)
 
         settle()
-        left = {task.stage.fingerprint: task.stage for task in prepared.tasks}
-        trained: set[str] = set()
         tried = {cell.stages[-1] for cell in prepared.tries}
-        for task, outcome in self._executed(prepared, watch, known):
-            left.pop(task.stage.fingerprint, None)
+        for task, outcome in self._executed(prepared, watch, standing.known):
+            name = task.stage.fingerprint
+            standing.left.pop(name, None)
+            standing.unpredicted.discard(name)
             if isinstance(outcome, StageFailure):
-                failures[task.stage.fingerprint] = outcome
+                standing.failures[name] = outcome
                 self._reporter.stage_failed(task.stage, outcome.line, outcome.trace)
-                if task.stage.fingerprint in tried:
+                if name in tried:
                     self._reporter.warn(f"a try failed: {outcome.line}")
             else:
-                self._keep(task, outcome, prepared.plan)
+                self._keep(task, outcome, prepared)
                 if task.trained is None:
-                    unpaid[task.stage.fingerprint] = outcome.result
-                    trained.add(task.stage.fingerprint)
+                    standing.unpaid[name] = outcome.result
+                    standing.trained.add(name)
                     self._reporter.stage_finished(task.stage, outcome.result)
                     self._catalog.stage_finished(task.stage, outcome.result, self._reporter.warn)
-                if task.stage.parent in trained:
-                    self._drop(task.stage.parent, left.values(), prepared.plan)
-                if task.stage.fingerprint in trained & tried:
-                    self._drop(task.stage.fingerprint, left.values(), prepared.plan)
+                if task.stage.parent in standing.trained:
+                    self._drop(task.stage.parent, standing.left.values(), prepared.plan)
+                if name in standing.trained & tried:
+                    self._drop(name, standing.left.values(), prepared.plan)
             settle()
-        return Outcome(tuple(finished), tuple(failed), tuple(prepared.finished.values()))
+        finished = tuple(run for run in runs if run.status == "finished")
+        failed = tuple(run for run in runs if run.status == "failed")
+        return Outcome(finished, failed, tuple(prepared.finished.values()))
+
+    def _settled(self, cell: CellPlan, prepared: Prepared, standing: _Standing, force: bool) -> Run | None:
+        """The run of a cell that nothing more is to be done for, stored; None while there is."""
+        if all(name in standing.known for name in cell.stages) and (report := self._report(cell)) is not None:
+            if not standing.unpredicted.isdisjoint(cell.stages):
+                return None
+            run = self._rows.finished(
+                cell,
+                [standing.stages[name] for name in cell.stages],
+                [standing.known[name] for name in cell.stages],
+                sum(_spent(standing.unpaid.pop(name)) for name in cell.stages if name in standing.unpaid),
+                report,
+                self._select(cell),
+                measured(prepared.passed.get(cell.key, ()), self._predictions),
+            )
+            self._store.save_run(run, correctness(report), force=force)
+            return run
+        broken = next((standing.failures[name] for name in cell.stages if name in standing.failures), None)
+        if broken is None:
+            return None
+        run = self._rows.failed(cell, broken.line)
+        self._store.save_run(run, None)
+        return run
 
     def _executed(
         self, prepared: Prepared, watch: StageWatch, known: dict[str, StageResult]
@@ -193,19 +232,22 @@ class Engine:
         unfinished = self._store.checkpoint_needs().unfinished
         return {name: result for name, result in prepared.known.items() if name in unfinished}
 
-    def _keep(self, task: StageTask, outcome: StageOutcome, plan: Plan) -> None:
+    def _keep(self, task: StageTask, outcome: StageOutcome, prepared: Prepared) -> None:
         stage = task.stage
         if task.trained is None:
             self._store.save_stage(stage, outcome.result)
             # Not before: whatever ends this process, the stage is either stored or gone on with.
             self._bench.partials.remove(stage.fingerprint)
-        boards = {cell.cell.target: cell.board for cell in plan.cells if cell.stages[-1] == stage.fingerprint}
+        cells = prepared.plan.cells
+        boards = {cell.cell.target: cell.board for cell in cells if cell.stages[-1] == stage.fingerprint}
+        beside = predicted_for(stage.fingerprint, (each for passed in prepared.passed.values() for each in passed))
         for evaluation, predictions in outcome.predictions:
-            if evaluation.role == "report":
-                content = boards[evaluation.reference].fingerprint
-            else:
-                content = evaluated(self._roles, evaluation, task.label_set).content
-            self._store.save_predictions(stage.fingerprint, content, predictions)
+            board = boards.get(evaluation.reference) if evaluation.role == "report" else None
+            contents = [] if board is None else [board.fingerprint]
+            if board is None or evaluation in beside:
+                contents.append(evaluated(self._roles, evaluation, task.label_set).content)
+            for content in contents:
+                self._store.save_predictions(stage.fingerprint, content, predictions)
 
     def _drop(self, name: str | None, left: Collection[Stage], plan: Plan) -> None:
         """Delete a stage's checkpoint, made by this command, once no planned child waits for it.
@@ -220,7 +262,10 @@ class Engine:
 
     def _select(self, cell: CellPlan) -> Predictions | None:
         samples = self._roles.select(cell.cell.target, cell.cell.recipe.label_set)
-        return self._store.predictions(cell.stages[-1], samples.dataset, samples.splits, samples.content)
+        return self._predictions(cell.stages[-1], samples)
+
+    def _predictions(self, stage: str, samples: LabelledImages) -> Predictions | None:
+        return self._store.predictions(stage, samples.dataset, samples.splits, samples.content)
 
     def _report(self, cell: CellPlan) -> Predictions | None:
         board = cell.board
@@ -230,6 +275,25 @@ class Engine:
 def _needed(cells: Iterable[CellPlan], known: Collection[str]) -> set[str]:
     """Stages that cells may still go on from, trained or not."""
     return {name for cell in cells if cell.stages[-1] not in known for name in cell.stages}
+
+
+@dataclass(slots=True)
+class _Standing:
+    """Where a command stands, by the fingerprints of stages.
+
+    unpaid : trained by this command or an earlier one, and not paid for by a run yet
+    left : of tasks that are still to be done
+    unpredicted : of those of them that predict something
+    trained : by this command
+    """
+
+    stages: Mapping[str, Stage]
+    known: dict[str, StageResult]
+    unpaid: dict[str, StageResult]
+    left: dict[str, Stage]
+    unpredicted: set[str]
+    trained: set[str] = field(default_factory=set)
+    failures: dict[str, StageFailure] = field(default_factory=dict)
 
 
 def _spent(result: StageResult) -> float:

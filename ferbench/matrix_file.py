@@ -26,11 +26,12 @@ _KEYS = (
     "recipe",
     "settings",
     "tune",
+    "also_report",
     "also",
 )
 
 #: What belongs to the command as a whole, and not to one block of axes.
-_FOR_ALL = ("settings", "tune", "also")
+_FOR_ALL = ("settings", "tune", "also_report", "also")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class MatrixFile:
     """A matrix file's content. What it does not name is None, for flags and defaults to fill.
 
     also : further blocks of axes; what a block does not name is as above it
+    also_report : datasets that rows are scored on beside their target
     """
 
     backbones: tuple[str, ...] | None
@@ -52,6 +54,7 @@ class MatrixFile:
     train_fractions: tuple[float, ...] | None = None
     also: tuple[MatrixFile, ...] = ()
     tune: Tune | None = None
+    also_report: tuple[str, ...] | None = None
 
 
 def read_matrix(path: Path) -> MatrixFile:
@@ -125,6 +128,7 @@ def _block(path: Path, table: Mapping[str, Any], allowed: Sequence[str]) -> Matr
         epochs=None if epochs is None else float(epochs),
         settings=settings,
         train_fractions=_fractions(path, table),
+        also_report=_words(path, table, "also_report"),
         tune=_tune(path, table.get("tune", False)),
     )
 

@@ -7,7 +7,7 @@ import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from ferbench.environment import automatic_precision
 from ferbench.errors import DatasetError, UsageError, WeightsError
 from ferbench.expressions import label_set
 from ferbench.fingerprints import PROTOCOL_VERSION, fingerprint
+from ferbench.forgetting import Passages, Passed, with_forgetting
 from ferbench.matrix import Matrix, unrolled
 from ferbench.metrics import scores
 from ferbench.plan import CellPlan, Plan, PlanInputs, make_plan
@@ -33,7 +34,7 @@ from ferbench.trainable import check_trainable
 from ferbench.tuning import Candidates, candidates
 from ferbench.weights import POLICIES, check_fit, resolve_weights
 from ferbench.workbench import Workbench
-from ferbench.worker import Evaluation, StageTask, evaluated
+from ferbench.worker import Evaluation, StageTask, evaluated, looked_at_each_epoch
 
 #: Fewer steps than this are over before an estimate would be.
 _CALIBRATED_FROM_STEPS = 20
@@ -56,6 +57,7 @@ class Prepared:
     known : results of stages trained before
     spare : tasks that would train the known stages again, should their checkpoints turn out to be lost
     synthetic : no real face is trained on
+    passed : auxiliaries whose forgetting is measured, by the pending cells' keys
     """
 
     plan: Plan
@@ -67,6 +69,7 @@ class Prepared:
     spare: Mapping[str, StageTask]
     synthetic: bool
     tries: tuple[CellPlan, ...] = ()
+    passed: Mapping[str, tuple[Passed, ...]] = field(default_factory=dict)
 
 
 class Preparation:
@@ -75,10 +78,20 @@ class Preparation:
     Parameters
     ----------
     warn : told one line for everything that a user should know before training starts; each line once
+    forgetting : let stages predict what forgetting is measured on
+    track : let the last stages of chains look at the target's select samples after each epoch
     """
 
     def __init__(
-        self, catalog: Catalog, store: Store, bench: Workbench, environment: Environment, warn: Callable[[str], None]
+        self,
+        catalog: Catalog,
+        store: Store,
+        bench: Workbench,
+        environment: Environment,
+        warn: Callable[[str], None],
+        *,
+        forgetting: bool = True,
+        track: bool = False,
     ) -> None:
         self._catalog = catalog
         self._store = store
@@ -88,6 +101,8 @@ class Preparation:
         self._tell = warn
         self._weights: dict[tuple[str, str], InitialWeights | None] = {}
         self._warned: set[str] = set()
+        self._passages = Passages(bench.roles, catalog.dataset, self._warn) if forgetting else None
+        self._track = track
 
     def prepare(self, matrix: Matrix, *, force: bool = False, calibrate: bool = True) -> Prepared:
         """Plan a matrix: look every name up, read the data, find what is done already.
@@ -166,7 +181,16 @@ class Preparation:
         stages = {stage.fingerprint: stage for stage in plan.stages}
         wanted = (*plan.tries, *pending)
         known = {} if force else self._store.stage_results([f for cell in wanted for f in cell.stages])
-        tasks = self._tasks(wanted, plan.tries, stages, known)
+        passed = {} if self._passages is None else {cell.key: self._passages.of(cell, stages) for cell in pending}
+        tasks = with_forgetting(
+            self._tasks(wanted, plan.tries, stages, known),
+            *(passed, pending, stages, known),
+            holds=self._bench.checkpoints.holds,
+            stored=lambda name, samples: self._predictions(name, samples) is not None,
+        )
+        if self._track:
+            targets = {cell.stages[-1]: cell.cell.target for cell in pending}
+            tasks = tuple(dataclasses.replace(task, track=targets.get(task.stage.fingerprint)) for task in tasks)
         cost = self._cost(plan, tasks, calibrate)
         by_name = {task.stage.fingerprint: task for task in tasks}
         order = longest_first([task.stage for task in tasks], cost.stage_seconds)
@@ -180,6 +204,7 @@ class Preparation:
             spare={name: _task(stages[name], cell) for cell in wanted for name in cell.stages if name in known},
             synthetic=all(part.synthetic for stage in plan.stages for part in stage.parts),
             tries=tuple(cell for cell in plan.tries if cell.stages[-1] in by_name),
+            passed=passed,
         )
 
     def _cells(self, matrix: Matrix) -> tuple[Cell, ...]:
@@ -339,8 +364,10 @@ class Preparation:
 
     def _stored(self, stage: str, evaluation: Evaluation, cell: CellPlan) -> Predictions | None:
         samples = evaluated(self._roles, evaluation, cell.cell.recipe.label_set)
-        content = cell.board.fingerprint if evaluation.role == "report" else samples.content
-        return self._store.predictions(stage, samples.dataset, samples.splits, content)
+        return self._predictions(stage, samples, cell.board.fingerprint if evaluation.role == "report" else "")
+
+    def _predictions(self, stage: str, samples: LabelledImages, board: str = "") -> Predictions | None:
+        return self._store.predictions(stage, samples.dataset, samples.splits, board or samples.content)
 
     def _cost(self, plan: Plan, tasks: tuple[StageTask, ...], calibrate: bool) -> PlanCost:
         measured = typical_speeds(self._store.speeds())
@@ -363,10 +390,10 @@ class Preparation:
             calibrated=frozenset(calibrated),
             selected={
                 task.stage.fingerprint: _counts(
-                    self._roles.select(part.dataset, task.label_set) for part in task.stage.parts
+                    self._roles.select(name, task.label_set) for name in looked_at_each_epoch(task)
                 )
                 for task in tasks
-                if task.trained is None and task.stage.recipe.checkpoint == "best-on-select"
+                if task.trained is None
             },
             steps_done={name: self._bench.partials.steps_done(name, circumstances) for name in to_train},
         )

@@ -809,3 +809,33 @@ def test_data_that_is_not_named_is_chosen_and_explained(tmp_path: Path) -> None:
     assert (choice.auxiliaries, choice.reason) == (((),), "t (as named)")
     with pytest.raises(UsageError, match="--target"):
         choose_data([], tmp_path)
+
+
+def test_a_tuned_run_tries_the_same_values_everywhere_and_says_so(ferbench_: Call, home: Path) -> None:
+    words = ["-b", "tinynet", "-s", "target-only", "-s", "cascade", "-t", "tiny", "-a", "tiny-more"]
+    words += ["--weights", "random", "--set", "lr=0.01,0.1", "--set", "stage1.momentum=0.8,0.9", "--seed", "0,1"]
+    assert "give --tune, too" in ferbench_("run", *words, "--tune-by", "uar", code=2).stderr
+    assert (
+        "tries are compared by one of accuracy" in ferbench_("run", *words, "--tune", "--tune-by", "f", code=2).stderr
+    )
+    words += ["--tune", "--tune-by", "uar"]
+    planned = ferbench_("plan", *words).stdout
+    assert re.search(r"^tries +8, to choose", planned, re.MULTILINE) and re.search(r"^cells +4", planned, re.MULTILINE)
+    shown = ferbench_("run", *words).stdout
+    assert "8 tries, 4 cells" in shown and shown.count("chosen  tinynet · ") == 2
+    assert shown.count("uar on select,") == 2 and "4 finished" in shown
+    (board,) = json.loads(ferbench_("leaderboard", "--json").stdout)["boards"]
+    assert {entry["tries"] for entry in board["entries"]} == {4} and len(board["entries"]) == 2
+    for entry in board["entries"]:
+        assert entry["notes"][0].startswith("tuned: ") and "by uar on select (n 14, seed 2)" in entry["notes"][0]
+    plan = json.loads(ferbench_("plan", *words, "--json").stdout)
+    assert (plan["tries"], plan["cells"], plan["left"]) == (8, 4, [])
+    assert "0 finished" in (again := ferbench_("run", *words).stdout) and "4 there already" in again
+
+
+def test_a_matrix_file_may_be_tuned(ferbench_: Call, home: Path) -> None:
+    text = 'backbones = ["tinynet"]\nstrategies = ["target-only"]\ntargets = ["tiny"]\nweights = ["random"]\n'
+    (home / "tuned.toml").write_text(text + 'tune = { by = "nll", seed = 7 }\n[recipe]\nlr = [0.01, 0.1]\n', "utf-8")
+    assert "by nll on select (n 14, seed 7)" in " ".join(ferbench_("run", "--matrix", "tuned.toml").stdout.split())
+    (home / "wrong.toml").write_text(text + 'tune = { on = "nll" }\n[recipe]\nlr = [0.01, 0.1]\n', "utf-8")
+    assert "tune is true, or { by = METRIC" in ferbench_("run", "--matrix", "wrong.toml", code=2).stderr

@@ -194,12 +194,14 @@ class Asked:
     """What a command line asks for, names filled in but not looked up.
 
     data : which datasets, why, and which store, for the first line that is printed
+    also_report : further datasets that the matrix file has rows scored on
     """
 
     settings: Settings
     catalog: Catalog
     matrix: Matrix
     data: str
+    also_report: tuple[str, ...] = ()
 
 
 def asked(context: click.Context, axes: AxisOptions) -> Asked:
@@ -232,7 +234,8 @@ def asked(context: click.Context, axes: AxisOptions) -> Asked:
         matrices.append(_matrix(axes, block, choice))
         reasons[choice.reason] = None
     matrix = dataclasses.replace(matrices[0], also=tuple(matrices[1:]), tune=_tune(axes, file))
-    return Asked(settings, catalog, matrix, f"Data: {'; '.join(reasons)} · store {shown_store(settings)}")
+    data = f"Data: {'; '.join(reasons)} · store {shown_store(settings)}"
+    return Asked(settings, catalog, matrix, data, file.also_report or ())
 
 
 def _tune(axes: AxisOptions, file: MatrixFile) -> Tune | None:

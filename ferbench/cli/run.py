@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ferbench.cli.axes import AxisOptions, asked, axis_options
+from ferbench.cli.completion import complete_datasets
 from ferbench.cli.given import debugging
 from ferbench.cli.leaderboard import show_boards
 from ferbench.cli.options import common_options
@@ -33,13 +34,32 @@ ASK_FROM_SECONDS = 30 * 60
 @axis_options
 @click.option("--force", is_flag=True, help="Run finished cells again.")
 @click.option("--yes", is_flag=True, help="Do not ask before a long run on a CPU.")
+@click.option(
+    *("--also-report", "also_report"),
+    metavar="A,B",
+    multiple=True,
+    shell_complete=complete_datasets,
+    help="Score every row on these datasets' report splits too, finished rows from their checkpoints.",
+)
+@click.option("--no-forgetting", is_flag=True, help="Do not measure how auxiliaries are still known at the end.")
+@click.option("--track", is_flag=True, help="Measure accuracy on the target's select samples after each epoch.")
 @click.option("--dry-run", is_flag=True, help="Show the plan only, as `ferbench plan` does.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the boards of this command as JSON; progress goes to stderr."
 )
 @common_options
 @click.pass_context
-def run(context: click.Context, axes: AxisOptions, force: bool, yes: bool, dry_run: bool, as_json: bool) -> None:
+def run(
+    context: click.Context,
+    axes: AxisOptions,
+    force: bool,
+    yes: bool,
+    also_report: tuple[str, ...],
+    no_forgetting: bool,
+    track: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Train and score every cell of a matrix.
 
     Every option that may be given several times is an axis; all combinations are run. What is finished already is not
@@ -50,7 +70,8 @@ def run(context: click.Context, axes: AxisOptions, force: bool, yes: bool, dry_r
     ferbench run -s single-stage -s cascade -b tv/mobilenet_v2 --seed 0-2
     """
     if dry_run:
-        show_plan(context, axes, force=force, calibrate=False, as_json=as_json)
+        beside = {"forgetting": not no_forgetting, "track": track}
+        show_plan(context, axes, force=force, calibrate=False, as_json=as_json, **beside)
         return
     from ferbench.cli.progress import output, reporter_for
 
@@ -65,9 +86,11 @@ def run(context: click.Context, axes: AxisOptions, force: bool, yes: bool, dry_r
         from ferbench.publish.progress import summary_line
         from ferbench.store import open_store
     with open_store(wanted.settings.store) as store, reporter:
-        engine = Engine(wanted.catalog, store, wanted.settings, reporter)
+        engine = Engine(wanted.catalog, store, wanted.settings, reporter, forgetting=not no_forgetting, track=track)
+        further = engine.further_reports(_named(also_report) or wanted.also_report)
         with reporter.busy("reading the data, measuring speeds"):
             prepared = engine.prepare(wanted.matrix, force=force)
+            further.check(prepared.plan.cells)
         work = work_left(prepared)
         reporter.say(work_line(work, prepared.cost, device_words(engine)))
         if not yes:
@@ -78,11 +101,19 @@ def run(context: click.Context, axes: AxisOptions, force: bool, yes: bool, dry_r
                 work = work_left(prepared)
             reporter.begin(work, prepared.cost)
             outcome = engine.run(prepared, force=force, stop=stop.asked)
-        reporter.end()
+            reporter.end()
+            with reporter.busy("scoring further datasets"):
+                further.score((*outcome.finished, *outcome.skipped), force=force)
         reporter.say(summary_line(outcome.finished, outcome.failed, len(outcome.skipped), time.monotonic() - began))
         _show_results(store, prepared, as_json=as_json)
     if outcome.failed:
         context.exit(1)
+
+
+def _named(also_report: tuple[str, ...]) -> tuple[str, ...]:
+    from ferbench.matrix import parse_chain
+
+    return tuple(name for text in also_report for name in parse_chain(text))
 
 
 def _tuned(engine: Engine, matrix: Matrix, reporter: LineReporter, stop: StopRequest, *, force: bool) -> Prepared:

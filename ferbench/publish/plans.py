@@ -17,6 +17,7 @@ _TRAINED = {"all": "all layers", "head": "head only", "svm": "head by svm"}
 JSON_FIELDS = (
     *("cells", "stages", "unique_stages", "done_stages", "images", "unique_images"),
     *("seconds", "checkpoint_bytes", "peak_memory_bytes", "kept_checkpoint_bytes", "peak_checkpoint_bytes"),
+    "tries",
 )
 
 
@@ -161,12 +162,14 @@ def _totals(work: WorkLeft, cost: PlanCost, device: str) -> list[tuple[str, str]
     done = f"{whole(cost.done_stages)} done, " if cost.done_stages else ""
     predict = f", {whole(len(work.predicting))} to predict" if work.predicting else ""
     before = f", {whole(work.images_before)} were before a stop" if work.images_before else ""
-    alone = "if each cell stood alone"
+    alone = "if each cell and try stood alone" if cost.tries else "if each cell stood alone"
     time = f"{estimate(work).removeprefix('time ') if work.stages else 'nothing to train'}, on {device}"
     longest = cost.critical
     if longest.seconds is not None and len(work.training) > len(longest.stages):
         time += f"; longest chain {duration(longest.seconds)}"
+    tries = [("tries", f"{whole(cost.tries)}, to choose the cells' recipes; the rest is planned with the first of each")]
     totals = [
+        *(tries if cost.tries else []),
         ("cells", whole(work.cells) + (f", {whole(work.done_cells)} there already" if work.done_cells else "")),
         ("stages", f"{done}{whole(len(work.training))} to train{predict}; {whole(cost.stages)} {alone}"),
         ("images", f"{whole(work.images)} to train on{before}; {whole(cost.images)} {alone}"),
