@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ferbench.leaderboard import interval_json
+from ferbench.over_seeds import interval_json
 from ferbench.recipes import RecipeValue, in_words
 from ferbench.records import Entry, Interval
 

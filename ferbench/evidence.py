@@ -50,6 +50,7 @@ class Forgetting:
     content : hash of its samples, under which the predictions of both stages are stored
     stage : fingerprint of the stage that was trained on it last
     before, after : accuracy, as fractions, of that stage and of the chain's last one
+    before_sha256, after_sha256 : of the predictions of both (prediction_hash.predictions_sha256)
     """
 
     dataset: str
@@ -59,6 +60,8 @@ class Forgetting:
     stage: str
     before: float
     after: float
+    before_sha256: str = ""
+    after_sha256: str = ""
 
     @property
     def lost(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ferbench.averaging import averaged
 from ferbench.catalog import Catalog
 from ferbench.components import ROLES, Dataset
 from ferbench.data.roles import LabelledImages, RoleReader
@@ -40,7 +41,7 @@ class Inference:
         self._bench = Workbench(catalog.backbone, roles, settings.cache_folder, device)
 
     def predictions(self, run: Run, split: str, store: Store) -> SplitPredictions:
-        """A finished run's predictions of one split of its target, with or without labels.
+        """A finished run's predictions of one split of its target, labelled or not; an ensemble's from its members.
 
         Parameters
         ----------
@@ -60,7 +61,12 @@ class Inference:
         else:
             evaluation = Evaluation(f"{dataset.name}:{self._published(dataset, split)}", "named")
         samples = evaluated(self._bench.roles, evaluation, labels)
-        found = (self._stored if split == "select" else self._predicted)(run, evaluation, samples, store)
+        said_by = self._stored if split == "select" else self._predicted
+        if run.members:
+            members = [said_by(each, evaluation, samples, store) for each in _members(run, store)]
+            found = averaged(members, [member.weight for member in run.members])
+        else:
+            found = said_by(run, evaluation, samples, store)
         trained_on, untold = self._trained_on(run, dataset.name, samples, store)
         name = f"{samples.dataset} {samples.splits}"
         warnings = [f"{samples.dataset}: {line}" for line in samples.warnings]
@@ -135,6 +141,20 @@ class Inference:
                 # An id is unique within its split alone; with the picture it tells the sample.
                 seen.update(zip(trained.ids, trained.pictures, strict=True))
         return len(seen.intersection(zip(samples.ids, samples.pictures, strict=True))), list(dict.fromkeys(untold))
+
+
+def _members(run: Run, store: Store) -> list[Run]:
+    """The runs that an ensemble is the mean of."""
+    found = []
+    for member in run.members:
+        of_row = {each.cell.seed: each for each in store.runs(row=member.entry, status="finished")}
+        if member.seed not in of_row:
+            raise StoreError(
+                f"{_named(run)} cannot predict: {store.location} lacks its member row {member.row}, seed "
+                f"{member.seed}: merge it or run that cell again"
+            )
+        found.append(of_row[member.seed])
+    return found
 
 
 def _named(run: Run) -> str:

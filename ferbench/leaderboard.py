@@ -11,18 +11,24 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ferbench.errors import StoreError
-from ferbench.metrics import t_critical, t_interval, wilson
+from ferbench.fingerprints import PROTOCOL_VERSION
+from ferbench.metrics import t_critical
+from ferbench.over_seeds import interval_json, interval_over_seeds, mean_over_seeds
 from ferbench.recipes import RecipeValue, in_words
 from ferbench.records import Board, Entry, Interval, RunSummary, Score, SpeedMeasurement
 
 #: Entries compared with all others at once; bounds the memory, and few enough stay in the processor's cache.
 _BLOCK = 128
+
+#: A mean over seeds may lie this far beside what it is of; a sample more or less is far more.
+_ROUNDING = 1e-9
 
 #: Every value of a recipe and its stage changes, by name.
 _Values = tuple[tuple[str, RecipeValue], ...]
@@ -52,15 +58,24 @@ class FailedEntry:
 
 @dataclass(frozen=True, slots=True)
 class BoardTable:
-    """A board with its entries by rank, then accuracy, and what failed on it."""
+    """A board with its entries by rank, then accuracy, and what failed on it.
+
+    hidden : entries that were ranked and are left out of `entries`
+    """
 
     board: Board
     entries: tuple[Entry, ...]
     failed: tuple[FailedEntry, ...] = ()
+    hidden: int = 0
+
+    @property
+    def stale(self) -> bool:
+        """Whether it was measured under an older protocol than this ferbench's."""
+        return self.board.protocol < PROTOCOL_VERSION
 
 
 def leaderboards(runs: Iterable[RunSummary], speeds: Iterable[SpeedMeasurement] = ()) -> tuple[BoardTable, ...]:
-    """One table per board, by target; runs are put together over seeds by `entry`.
+    """One table per board, by target, stale ones last; runs are put together over seeds by `entry`.
 
     Parameters
     ----------
@@ -78,7 +93,8 @@ def leaderboards(runs: Iterable[RunSummary], speeds: Iterable[SpeedMeasurement] 
             by_board[run.board.fingerprint].append(run)
     order = sorted(boards.values(), key=lambda b: (b.target, b.split, b.label_set, b.protocol, b.fingerprint))
     known = _Speeds(speeds)
-    return tuple(_table(board, by_board[board.fingerprint], known) for board in order)
+    tables = [_table(board, by_board[board.fingerprint], known) for board in order]
+    return tuple(sorted(tables, key=attrgetter("stale")))
 
 
 def failures_without_board(runs: Iterable[RunSummary]) -> tuple[FailedEntry, ...]:
@@ -213,7 +229,7 @@ def _entry(
     row = first.entry[:10]
     accuracy = _interval(runs, "accuracy")
     notes = [difference] if difference else []
-    if accuracy.mean <= board.majority:
+    if accuracy.mean <= board.majority + _ROUNDING:
         notes.append("does not beat the majority line")
     if len(runs) == 1:
         notes.append("1 seed")
@@ -223,7 +239,6 @@ def _entry(
         notes.append(f"{count} {'run' if count == 1 else 'runs'} failed: {failure.error}")
     notes.extend(note for run in runs for note in run.notes)
     train_seconds = sum(run.train_seconds for run in runs) / len(runs)
-    spent = [run.spent_seconds for run in runs if run.spent_seconds is not None]
     speed = speeds.of(first)
     return Entry(
         row=row,
@@ -244,31 +259,32 @@ def _entry(
         recipe=first.recipe,
         train_fraction=first.train_fraction,
         images_per_second=first.images_seen / train_seconds if train_seconds > 0 else None,
-        spent_seconds=sum(spent) / len(spent) if len(spent) == len(runs) else None,
+        spent_seconds=mean_over_seeds([run.spent_seconds for run in runs]),
         peak_memory_bytes=max((run.peak_memory_bytes for run in runs if run.peak_memory_bytes), default=None),
         parameters=max((run.parameters for run in runs if run.parameters), default=None),
         forward_flops=speeds.flops(first),
         inference_images_per_second=None if speed is None else speed.inference_images_per_second.median,
         latency_p50_seconds=None if speed is None else speed.latency_p50_seconds,
+        nll=mean_over_seeds([run.nll for run in runs]),
+        brier=mean_over_seeds([run.brier for run in runs]),
+        ece=mean_over_seeds([run.ece for run in runs]),
+        select_accuracy=mean_over_seeds([run.select_accuracy for run in runs]),
+        forgotten=mean_over_seeds([run.forgotten for run in runs]),
+        temperature=mean_over_seeds([run.temperature for run in runs]),
+        calibrated_nll=mean_over_seeds([run.calibrated_nll for run in runs]),
+        calibrated_ece=mean_over_seeds([run.calibrated_ece for run in runs]),
+        tries=first.tries,
+        members=first.members,
+        final_stages=tuple([run.final_stage for run in runs]),
     )
 
 
 def _interval(runs: Sequence[RunSummary], metric: Literal["accuracy", "uar", "macro_f1"]) -> Interval:
-    """Over one seed the run's own interval, over several Student's t, cut to what a fraction can be."""
     scores: list[Score | None] = [getattr(run, metric) for run in runs]
     known = [score for score in scores if score is not None]
     if len(known) < len(scores):
         raise StoreError(f"row {runs[0].entry[:10]} has a finished run without {metric}: run it again with --force")
-    if len(known) == 1:
-        score = known[0]
-        low, high = (
-            (score.low, score.high)
-            if score.low is not None and score.high is not None
-            else wilson(score.value * score.n, score.n)
-        )
-        return Interval(score.value, None, low, high, "wilson")
-    mean, sd, low, high = t_interval([score.value for score in known])
-    return Interval(mean, sd, max(0.0, low), min(1.0, high), "t")
+    return interval_over_seeds(known)
 
 
 def _failed(runs: Sequence[RunSummary]) -> tuple[FailedEntry, ...]:
@@ -336,12 +352,15 @@ def _board_json(table: BoardTable) -> dict[str, Any]:
         "majority": board.majority,
         "excluded": board.excluded,
         "synthetic": board.synthetic,
-        "entries": [_entry_json(entry) for entry in table.entries],
+        "stale": table.stale,
+        "rows": len(table.entries) + table.hidden,
+        "entries": [entry_json(entry) for entry in table.entries],
         "failed": [_failed_json(failure) for failure in table.failed],
     }
 
 
-def _entry_json(entry: Entry) -> dict[str, Any]:
+def entry_json(entry: Entry) -> dict[str, Any]:
+    """An entry in `leaderboard --json`."""
     return {
         "row": entry.row,
         "rank": entry.rank,
@@ -368,17 +387,17 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
         "latency_p50_seconds": entry.latency_p50_seconds,
         "recipe": {key: value for key, value in entry.recipe if "." not in key},
         "stage_changes": {key: value for key, value in entry.recipe if "." in key},
-    }
-
-
-def interval_json(interval: Interval) -> dict[str, Any]:
-    """An interval in JSON, wherever one is printed."""
-    return {
-        "mean": interval.mean,
-        "sd": interval.sd,
-        "low": interval.low,
-        "high": interval.high,
-        "interval": interval.kind,
+        "nll": entry.nll,
+        "brier": entry.brier,
+        "ece": entry.ece,
+        "select_accuracy": entry.select_accuracy,
+        "forgotten": entry.forgotten,
+        "temperature": entry.temperature,
+        "calibrated_nll": entry.calibrated_nll,
+        "calibrated_ece": entry.calibrated_ece,
+        "tries": entry.tries,
+        "members": entry.members,
+        "final_stages": list(entry.final_stages),
     }
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ferbench.errors import DatasetError, FerbenchError
 from ferbench.records import Predictions, Score
+from ferbench.resampling import ends_over_groups, ends_over_samples, group_numbers
 
 #: Names that `Score.metric` takes, in the order of `scores`.
 METRICS = ("accuracy", "uar", "macro_f1", "nll", "brier", "ece")
@@ -23,8 +24,14 @@ LOWER_IS_BETTER = ("nll", "brier", "ece")
 
 ECE_BINS = 15
 
+#: Draws behind an interval of UAR or macro-F1.
+DRAWS = 2000
+
 #: 97.5 % point of the standard normal distribution: all intervals are two-sided at 95 %.
 Z_95 = 1.959963984540054
+
+#: A spread below this is rounding.
+_NOTHING = 1e-12
 
 #: Probabilities below float32's resolution are taken for it, so that one confident mistake does not make NLL infinite.
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)
@@ -56,8 +63,10 @@ def scores(predictions: Predictions, classes: Sequence[str]) -> tuple[Score, ...
     brier : mean over samples of the squared distance to the one-hot truth summed over classes, 0 to 2 (Brier 1950)
     ece : expected calibration error over 15 equal-width bins of the top probability (Guo et al. 2017)
 
-    The intervals of UAR and macro-F1 are Wilson's at the effective sample size, the n at which a proportion would vary
-    as much as the metric does by the delta method (as in surveys, Dean and Pagano 2015), at most the real n.
+    The intervals of UAR and macro-F1 are percentiles of a bootstrap over samples or, where these have groups, over
+    groups. Where that says nothing (one sample, one group, recalls that are all 0 or 1), they are Wilson's at the
+    effective sample size, the n at which a proportion would vary as much as the metric does by the delta method (as in
+    surveys, Dean and Pagano 2015), at most the real n. `Score.interval` says which.
 
     Raises
     ------
@@ -68,12 +77,11 @@ def scores(predictions: Predictions, classes: Sequence[str]) -> tuple[Score, ...
     n = len(labels)
     right = probabilities.argmax(axis=1) == labels
     table = confusion(predictions)
-    uar, uar_gradient = _uar(table)
-    macro_f1, f1_gradient = _macro_f1(table)
+    uar, macro_f1 = _averages_over_classes(predictions, table)
     return (
         Score("accuracy", float(right.mean()), n, *wilson(int(right.sum()), n)),
-        Score("uar", uar, n, *_interval_by_effective_n(uar, uar_gradient, table)),
-        Score("macro_f1", macro_f1, n, *_interval_by_effective_n(macro_f1, f1_gradient, table)),
+        uar,
+        macro_f1,
         Score("nll", _nll(labels, probabilities), n),
         Score("brier", _brier(labels, probabilities), n),
         Score("ece", _ece(right, probabilities.max(axis=1)), n),
@@ -199,6 +207,32 @@ def _checked(predictions: Predictions, classes: Sequence[str]) -> tuple[NDArray[
     return labels, predictions.probabilities.astype(np.float64)
 
 
+def _averages_over_classes(predictions: Predictions, table: NDArray[np.int64]) -> tuple[Score, Score]:
+    """UAR and macro-F1 with their intervals, on the same draws."""
+    n, names = int(table.sum()), ("uar", "macro_f1")
+    numbers, count = group_numbers(predictions.groups, n)
+    if predictions.groups is None or count == n:
+        kind, ends = "bootstrap", ends_over_samples(names, table, DRAWS)
+    else:
+        kind, ends = "cluster-bootstrap", ends_over_groups(names, _tables(predictions, numbers, count), DRAWS)
+    scored = []
+    for name, (value, gradient), (low, high) in zip(names, (_uar(table), _macro_f1(table)), ends, strict=True):
+        # Draws of recalls that are all 0 or 1 differ only in the classes that they lose.
+        if count > 1 and high - low > _NOTHING and _variance(gradient, table) > _NOTHING:
+            scored.append(Score(name, value, n, min(low, value), max(high, value), kind))
+        else:
+            scored.append(Score(name, value, n, *_interval_by_effective_n(value, gradient, table)))
+    return scored[0], scored[1]
+
+
+def _tables(predictions: Predictions, numbers: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Each group's confusion table, int64 [G, C, C]."""
+    classes = predictions.probabilities.shape[1]
+    rows = numbers * classes + _labels(predictions)
+    cells = np.bincount(rows * classes + predictions.probabilities.argmax(axis=1), minlength=count * classes**2)
+    return cells.reshape(count, classes, classes).astype(np.int64)
+
+
 def _uar(table: NDArray[np.int64]) -> tuple[float, NDArray[np.float64]]:
     """UAR of a confusion table, and its gradient [C, C] by the shares of the table's cells."""
     support = table.sum(axis=1)
@@ -224,12 +258,18 @@ def _interval_by_effective_n(
     value: float, gradient: NDArray[np.float64], table: NDArray[np.int64]
 ) -> tuple[float, float]:
     n = int(table.sum())
-    shares = table / n
-    variance = (float((shares * gradient**2).sum()) - float((shares * gradient).sum()) ** 2) / n
+    variance = _variance(gradient, table)
     # A variance of nothing (all recalls 0 or 1) is an estimate, not knowledge: never trust more than n samples.
     spread = value * (1 - value)
     effective = min(float(n), spread / variance) if variance > 0 and spread > 0 else float(n)
     return wilson(value * effective, effective)
+
+
+def _variance(gradient: NDArray[np.float64], table: NDArray[np.int64]) -> float:
+    """By the delta method, of a metric of a confusion table."""
+    n = int(table.sum())
+    shares = table / n
+    return (float((shares * gradient**2).sum()) - float((shares * gradient).sum()) ** 2) / n
 
 
 def _nll(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> float:

@@ -278,14 +278,14 @@ def _cell_plan(cell: Cell, chain: list[Stage], computed: Iterable[Mapping[str, s
         entry=entry,
         key="",
         images_seen=sum(stage.recipe.images_seen for stage in chain),
-        target_images_seen=sum(_target_images(stage, cell.target) for stage in chain),
+        target_images_seen=sum(target_images(stage, cell.target) for stage in chain),
         train_fraction=max(
             (part.share for stage in chain for part in stage.parts if part.dataset == cell.target), default=0.0
         ),
     )
 
 
-def _target_images(stage: Stage, target: str) -> int:
+def target_images(stage: Stage, target: str) -> int:
     """Images of the target among a stage's, rounded: by size where mixed raw, an equal part where balanced."""
     own = [part.count for part in stage.parts if part.dataset == target]
     if not own:

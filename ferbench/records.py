@@ -197,6 +197,7 @@ class Run:
     members : of an ensemble, which has no stage of its own but `stages[-1]`, which names its predictions
     sources : plugins that the row's parts come from, by name, with the SHA-256 of their source
     hardware : where rows of another machine met one of the same name here, what computed this one; else empty
+    select_sha256 : of the last stage's predictions of the select samples, as `predictions_sha256`
     """
 
     key: str
@@ -227,6 +228,7 @@ class Run:
     members: tuple[Member, ...] = ()
     sources: tuple[tuple[str, str], ...] = ()
     hardware: str = ""
+    select_sha256: str = ""
 
     @property
     def row(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,16 +25,16 @@ _AT_ONCE = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What accuracy, UAR and macro-F1 need of the answers of R runs to the samples of G groups.
+    """What a metric needs of the answers of R runs to the samples of G groups.
 
-    support : float32 [G, C], samples of each class
-    hits : float32 [G, R, C], of them, those that were answered right
-    predicted : float32 [G, R, C], samples that were taken for the class
+    counts : float32 [G, parts, C], of each class: the samples; then, of each run, those of them that it answered right;
+        for macro-F1 then, of each run, those that it took for the class. For accuracy all classes are one
+    runs : R
     """
 
-    support: NDArray[np.float32]
-    hits: NDArray[np.float32]
-    predicted: NDArray[np.float32]
+    metric: str
+    counts: NDArray[np.float32]
+    runs: int
 
 
 def group_numbers(groups: Sequence[str] | None, n: int) -> tuple[NDArray[np.int64], int]:
@@ -48,30 +49,35 @@ def group_numbers(groups: Sequence[str] | None, n: int) -> tuple[NDArray[np.int6
 
 
 def tally(
-    labels: NDArray[np.int64], answers: NDArray[np.int64], classes: int, numbers: NDArray[np.int64], count: int
+    metric: str,
+    labels: NDArray[np.int64],
+    answers: NDArray[np.int64],
+    classes: int,
+    numbers: NDArray[np.int64],
+    count: int,
 ) -> Tally:
     """Counts of R runs' answers, by group.
 
     Parameters
     ----------
+    metric : of RESAMPLED
     labels : int64 [n]
     answers : int64 [R, n], the class that each run takes each sample for
     numbers, count : each sample's group and how many there are, as of `group_numbers`
     """
-    hits = np.zeros((count, len(answers), classes), dtype=np.float32)
-    predicted = np.zeros_like(hits)
+    runs, kinds = len(answers), 1 if metric == "accuracy" else classes
+    counts = np.zeros((count, 1 + runs * (2 if metric == "macro_f1" else 1), kinds), dtype=np.float32)
+
+    def counted(taken: NDArray[np.int64], which: NDArray[np.bool_] | slice = slice(None)) -> NDArray[np.int64]:
+        cells = numbers[which] * kinds + (taken[which] if kinds > 1 else 0)
+        return np.bincount(cells, minlength=count * kinds).reshape(count, kinds)
+
+    counts[:, 0] = counted(labels)
     for run, answer in enumerate(answers):
-        right = answer == labels
-        hits[:, run] = _counts(numbers[right], labels[right], count, classes)
-        predicted[:, run] = _counts(numbers, answer, count, classes)
-    return Tally(_counts(numbers, labels, count, classes), hits, predicted)
-
-
-def _counts(
-    numbers: NDArray[np.int64], classes_of: NDArray[np.int64], count: int, classes: int
-) -> NDArray[np.float32]:
-    cells = np.bincount(numbers * classes + classes_of, minlength=count * classes)
-    return cells.reshape(count, classes).astype(np.float32)
+        counts[:, 1 + run] = counted(labels, answer == labels)
+        if metric == "macro_f1":
+            counts[:, 1 + runs + run] = counted(answer)
+    return Tally(metric, counts, runs)
 
 
 def metric_of(
@@ -79,7 +85,7 @@ def metric_of(
 ) -> NDArray[np.float64]:
     """A metric of RESAMPLED from counts, as metrics.scores defines it: classes without support are left out.
 
-    support : [..., C], broadcast against hits and predicted [..., C]; the result has what is left of their shape
+    support, hits, predicted : [..., C], broadcast against each other; predicted matters to macro-F1 alone
     """
     if metric == "accuracy":
         share: NDArray[np.float64] = hits.sum(axis=-1) / support.sum(axis=-1)
@@ -90,55 +96,71 @@ def metric_of(
     return mean
 
 
-def values(metric: str, counted: Tally) -> NDArray[np.float64]:
+def values(counted: Tally) -> NDArray[np.float64]:
     """The metric of each run on all samples, float64 [R]."""
-    support, hits, predicted = (each.sum(axis=0, dtype=np.float64) for each in _parts(counted))
-    return metric_of(metric, support, hits, predicted)
+    found: NDArray[np.float64] = _by_run(counted, counted.counts.sum(axis=0, dtype=np.float64)[None])[0]
+    return found
 
 
-def replicates(metric: str, counted: Tally, draws: int) -> NDArray[np.float64]:
+def replicates(counted: Tally, draws: int) -> NDArray[np.float64]:
     """The metric of each run on each draw of G - 1 of the G groups, float64 [draws, R]; all runs meet the same draws.
 
     One group fewer than there are is drawn, so that the variance over draws is that of a mean without bias, as a sample
     variance is (Rao and Wu 1988). G is at least 2.
     """
-    count, runs, classes = counted.hits.shape
-    # One product gives the counts of all runs. They are whole numbers far below 2 ** 24: float32 holds them exactly.
-    wanted = [counted.support, counted.hits.reshape(count, -1)]
-    if metric == "accuracy":
-        wanted = [each.reshape(count, -1, classes).sum(axis=2) for each in wanted]
-    elif metric == "macro_f1":
-        wanted.append(counted.predicted.reshape(count, -1))
-    columns = np.hstack(wanted)
-    found = np.empty((draws, runs))
-    start = 0
-    for weights in drawn_weights(count, count - 1, draws):
-        drawn = (weights @ columns).astype(np.float64)
-        support, hits, predicted = _split(drawn, runs, 1 if metric == "accuracy" else classes)
-        found[start : start + len(weights)] = metric_of(metric, support, hits, predicted)
-        start += len(weights)
-    return found
+    count = len(counted.counts)
+    # One product counts for all runs. Whole numbers below 2 ** 24 are exact in float32, added in whatever order.
+    flat = counted.counts.reshape(count, -1)
+    found = [
+        _by_run(counted, (weights @ flat).reshape(len(weights), *counted.counts.shape[1:]).astype(np.float64))
+        for weights in drawn_weights(count, count - 1, draws)
+    ]
+    return np.concatenate(found)
+
+
+def _by_run(counted: Tally, drawn: NDArray[np.float64]) -> NDArray[np.float64]:
+    """drawn : float64 [draws, parts, C], as in Tally."""
+    support, hits, predicted = drawn[:, :1], drawn[:, 1 : counted.runs + 1], drawn[:, counted.runs + 1 :]
+    return metric_of(counted.metric, support, hits, predicted)
+
+
+def ends_over_samples(metrics: Sequence[str], table: NDArray[np.int64], draws: int) -> list[tuple[float, float]]:
+    """Percentile ends at 95 % of each metric over draws of n of the n samples of a confusion table, int64 [C, C].
+
+    Drawn samples differ by their cells alone, so that cells are drawn: the same as drawing samples, and faster.
+    """
+    n, classes = int(table.sum()), len(table)
+    # The only generator of multinomials that is promised never to change.
+    cells = np.random.RandomState(_SEED).multinomial(n, table.ravel() / n, size=draws)
+    return _ends(metrics, cells.reshape(draws, classes, classes))
+
+
+def ends_over_groups(metrics: Sequence[str], tables: NDArray[np.int64], draws: int) -> list[tuple[float, float]]:
+    """The same over draws of G of the G groups, whose confusion tables are int64 [G, C, C]."""
+    count, classes = tables.shape[:2]
+    flat = tables.reshape(count, -1).astype(np.float32)
+    drawn = np.concatenate([weights @ flat for weights in drawn_weights(count, count, draws)])
+    return _ends(metrics, drawn.reshape(draws, classes, classes))
+
+
+def _ends(metrics: Sequence[str], tables: NDArray[Any]) -> list[tuple[float, float]]:
+    support, predicted = tables.sum(axis=2, dtype=np.float64), tables.sum(axis=1, dtype=np.float64)
+    hits = np.diagonal(tables, axis1=1, axis2=2).astype(np.float64)
+    found = [np.quantile(metric_of(metric, support, hits, predicted), (0.025, 0.975)) for metric in metrics]
+    return [(float(low), float(high)) for low, high in found]
 
 
 def drawn_weights(count: int, size: int, draws: int) -> Iterator[NDArray[np.float32]]:
-    """How often each of `count` things is among `size` drawn with replacement: float32 [some, count], `draws` in all."""
+    """How often each of `count` things is among `size` drawn with replacement.
+
+    float32 [some, count], again and again, `draws` in all
+    """
     stream = np.random.Philox(key=_SEED)
     some = max(1, min(draws, _AT_ONCE // max(size, count)))
     for start in range(0, draws, some):
         here = min(some, draws - start)
-        # Two 32-bit numbers a word; their high product is uniform over `count` up to one part in a million.
+        # Two numbers of 32 bits a word; multiplied by `count`, their upper halves are as good as uniform over it.
         words = stream.random_raw((here * size + 1) // 2).astype("<u8", copy=False).view("<u4")[: here * size]
-        picked = (words.astype(np.uint64) * np.uint64(count)) >> np.uint64(32)
-        cells = picked.astype(np.int64).reshape(here, size) + count * np.arange(here)[:, None]
-        yield np.bincount(cells.ravel(), minlength=here * count).reshape(here, count).astype(np.float32)
-
-
-def _parts(counted: Tally) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    return counted.support[:, None, :], counted.hits, counted.predicted
-
-
-def _split(
-    drawn: NDArray[np.float64], runs: int, classes: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    support, rest = drawn[:, None, :classes], drawn[:, classes:].reshape(len(drawn), -1, classes)
-    return support, rest[:, :runs], rest[:, runs:]
+        picked = ((words.astype(np.uint64) * np.uint64(count)) >> np.uint64(32)).astype(np.int64).reshape(here, size)
+        picked += count * np.arange(here)[:, None]
+        yield np.bincount(picked.ravel(), minlength=here * count).reshape(here, count).astype(np.float32)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from ferbench.catalog import Catalog
 from ferbench.data.roles import RoleReader
+from ferbench.evidence import Forgetting
 from ferbench.expressions import label_set
 from ferbench.metrics import correctness, scores
 from ferbench.plan import CellPlan
@@ -35,6 +36,7 @@ class Rows:
         spent_seconds: float,
         report: Predictions,
         select: Predictions | None = None,
+        forgetting: tuple[Forgetting, ...] = (),
     ) -> Run:
         """A cell whose stages are trained.
 
@@ -42,6 +44,7 @@ class Rows:
         spent_seconds : on those of them that no other run has paid for
         report : what the last stage says of the report split
         select : and of the target's select samples
+        forgetting : of the chain's auxiliaries
         """
         labels = cell.cell.recipe.label_set
         chosen = None if select is None else self._roles.select(cell.cell.target, labels)
@@ -54,9 +57,11 @@ class Rows:
             scores=scores(report, label_set(labels).classes),
             predictions_sha256=predictions_sha256(report),
             select_content="" if chosen is None else chosen.content,
+            select_sha256="" if select is None else predictions_sha256(select),
             select_accuracy=float(correctness(select).mean()) if select is not None and labelled else None,
             reliability=reliability_bins(report),
             calibration=calibration(select, report) if select is not None and labelled and apart else None,
+            forgetting=forgetting,
             sources=self._sources(cell, chain),
             train_seconds=sum(result.train_seconds for result in results),
             spent_seconds=spent_seconds,

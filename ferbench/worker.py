@@ -104,6 +104,14 @@ def evaluated(roles: RoleReader, evaluation: Evaluation, label_set: str) -> Labe
     return read(evaluation.reference, label_set)
 
 
+def looked_at_each_epoch(task: StageTask) -> tuple[str, ...]:
+    """Datasets whose select samples are predicted after each epoch: to choose the checkpoint, and to track it."""
+    if task.stage.recipe.head_fit != "sgd":
+        return ()
+    chosen_on = task.stage.parts if task.stage.recipe.checkpoint == "best-on-select" else ()
+    return tuple(dict.fromkeys([*(part.dataset for part in chosen_on), *([task.track] if task.track else [])]))
+
+
 def built(backbone: Backbone, stage: Stage, purpose: str, stage_index: int = 0) -> nn.Module:
     """A module with random weights that depend on seed, purpose and stage index alone."""
     torch.manual_seed(derived_seed(stage.seed, stage_index, purpose))

@@ -291,7 +291,7 @@ def test_a_parents_checkpoint_that_another_process_took_away_is_trained_again(ma
     bench = make_bench("shared")
     bench.run("source-only")
     prepared = bench.engine.prepare(matrix("cascade"), calibrate=False)
-    (task,) = prepared.tasks
+    _, task = prepared.tasks
     bench.engine._bench.checkpoints.remove(task.stage.parent)
     (run,) = bench.engine.run(prepared).finished
     assert run.scores == expected.scores

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ferbench.errors import StoreError
+from ferbench.fingerprints import PROTOCOL_VERSION
 from ferbench.leaderboard import as_json, failures_without_board, leaderboards, ranks
 from ferbench.metrics import wilson
 from ferbench.records import Board, RunSummary, Score, SpeedMeasurement, Spread
@@ -148,6 +149,18 @@ def test_one_seed_shows_the_runs_own_interval():
     assert "1 seed" in entry.notes
 
 
+@pytest.mark.parametrize("kind", ["bootstrap", "cluster-bootstrap"])
+def test_one_seeds_interval_says_how_it_was_computed(kind):
+    uar = Score("uar", 0.2, 200, 0.1, 0.3, kind)
+    entry = leaderboards([finished("a", answers(90), uar=uar)])[0].entries[0]
+    assert (entry.uar.low, entry.uar.high, entry.uar.kind) == (0.1, 0.3, kind)
+    assert as_json(leaderboards([finished("a", answers(90), uar=uar)]))["boards"][0]["entries"][0]["uar"] == {
+        **{"mean": 0.2, "sd": None, "low": 0.1, "high": 0.3, "interval": kind}
+    }
+    two = [finished("a", answers(90), seed, uar=uar) for seed in (0, 1)]
+    assert leaderboards(two)[0].entries[0].uar.kind == "t"
+
+
 def test_seeds_are_put_together_by_t():
     runs = [finished("a", answers(right), seed) for seed, right in ((2, 96), (0, 90), (1, 84))]
     entry = leaderboards(runs)[0].entries[0]
@@ -166,9 +179,11 @@ def test_an_interval_over_seeds_stays_a_fraction():
     assert (entry.accuracy.low, entry.accuracy.high) == (0.0, 1.0)
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize(("right", "said"), [(39, True), (40, True), (41, False)])
-def test_the_majority_line_must_be_beaten(right, said):
-    entry = leaderboards([finished("a", answers(right))])[0].entries[0]
+def test_the_majority_line_must_be_beaten(right, said, seeds):
+    # Three times 0.2 has a mean of 0.20000000000000004.
+    entry = leaderboards([finished("a", answers(right), seed) for seed in range(seeds)])[0].entries[0]
     assert ("does not beat the majority line" in entry.notes) is said
 
 
@@ -215,6 +230,35 @@ def test_answers_of_another_length_are_refused():
         leaderboards([finished("a", np.ones(199, dtype=bool))])
     with pytest.raises(StoreError, match="without uar"):
         leaderboards([finished("a", answers(3), uar=None)])
+
+
+EVIDENCE = ("nll", "brier", "ece", "select_accuracy", "forgotten", "temperature", "calibrated_nll", "calibrated_ece")
+
+
+def test_evidence_is_the_seeds_mean_and_none_where_one_seed_has_none():
+    known = [dict(zip(EVIDENCE, np.arange(1, 9) / 8 + seed, strict=True)) for seed in (0, 1)]
+    runs = [
+        *(finished("a", answers(90), seed, **known[seed], tries=6, final_stage=f"stage {seed}") for seed in (0, 1)),
+        *(finished("b", answers(30), seed, **(known[0] if seed else {}), members=3) for seed in (0, 1)),
+    ]
+    first, second = leaderboards(runs)[0].entries
+    assert [getattr(first, name) for name in EVIDENCE] == pytest.approx(np.arange(1, 9) / 8 + 0.5)
+    assert [getattr(second, name) for name in EVIDENCE] == [None] * 8
+    assert (first.tries, first.members, first.final_stages) == (6, 0, ("stage 0", "stage 1"))
+    assert (second.tries, second.members) == (0, 3)
+    printed = as_json(leaderboards(runs))["boards"][0]["entries"][0]
+    assert {name: printed[name] for name in EVIDENCE} == {name: getattr(first, name) for name in EVIDENCE}
+    assert (printed["tries"], printed["final_stages"]) == (6, ["stage 0", "stage 1"])
+
+
+def test_boards_of_an_older_protocol_come_last_and_are_named_stale():
+    old = dataclasses.replace(BOARD, fingerprint="0" * 64, target="a", protocol=PROTOCOL_VERSION - 1)
+    new = dataclasses.replace(BOARD, fingerprint="1" * 64, target="z", protocol=PROTOCOL_VERSION + 1)
+    boards = (old, new, dataclasses.replace(BOARD, protocol=PROTOCOL_VERSION))
+    tables = leaderboards([finished("a", answers(90), board=board) for board in boards])
+    assert [(table.board.target, table.stale) for table in tables] == [("sfew", False), ("z", False), ("a", True)]
+    assert [board["stale"] for board in as_json(tables)["boards"]] == [False, False, True]
+    assert [len(table.entries) for table in tables] == [1, 1, 1]
 
 
 def test_json_is_what_scripts_rely_on():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -147,18 +148,94 @@ def test_t_interval_refuses_one_value():
         t_interval([0.4])
 
 
-@pytest.mark.parametrize("metric", ["uar", "macro_f1"])
-def test_intervals_of_uar_and_f1_are_as_wide_as_a_bootstrap_says(metric):
+def scikit_learn_draws(p, drawn):
+    """UAR and macro-F1 on each of some draws of sample numbers, [draws, 2]."""
+    predicted = p.probabilities.argmax(axis=1)
+    tables = [sklearn.metrics.confusion_matrix(p.labels[rows], predicted[rows], labels=range(7)) for rows in drawn]
+    hits, support, taken = (np.array([way(table) for table in tables]) for way in (np.diag, row_sums, column_sums))
+    return np.stack([(hits / support).mean(axis=1), (2 * hits / (support + taken)).mean(axis=1)], axis=1)
+
+
+def row_sums(table):
+    return table.sum(axis=1)
+
+
+def column_sums(table):
+    return table.sum(axis=0)
+
+
+def test_intervals_of_uar_and_f1_are_those_of_drawn_samples():
     p = random_predictions(11, n=600)
     rng = np.random.default_rng(0)
-    resampled = []
-    for _ in range(400):
-        rows = rng.integers(0, 600, 600)
-        drawn = predictions(p.labels[rows], p.probabilities[rows])
-        resampled.append(by_name(drawn)[metric].value)
-    score = by_name(p)[metric]
-    assert score.high - score.low == pytest.approx(2 * 1.96 * np.std(resampled), rel=0.15)
-    assert score.low < score.value < score.high
+    drawn = scikit_learn_draws(p, [rng.integers(0, 600, 600) for _ in range(800)])
+    for column, metric in enumerate(("uar", "macro_f1")):
+        score = by_name(p)[metric]
+        assert score.interval == "bootstrap"
+        assert (score.low, score.high) == pytest.approx(np.quantile(drawn[:, column], (0.025, 0.975)), abs=0.007)
+        assert score.low < score.value < score.high
+    assert by_name(p)["accuracy"].interval == "wilson"
+
+
+def test_intervals_over_films_are_those_of_drawn_films():
+    p = random_predictions(12, n=600)
+    # A film is easy or hard as a whole, so that films are what varies.
+    hard = np.repeat(np.arange(20) % 2 == 0, 30)
+    rows = np.where(hard[:, None], np.eye(7, dtype=np.float32)[(p.labels + 1) % 7], p.probabilities)
+    films = tuple(f"film {i // 30}" for i in range(600))
+    p = replace(p, probabilities=rows.astype(np.float32), groups=films)
+    rng = np.random.default_rng(0)
+    picks = [rng.integers(0, 20, 20) for _ in range(800)]
+    drawn = scikit_learn_draws(p, [(30 * pick[:, None] + np.arange(30)).ravel() for pick in picks])
+    for column, metric in enumerate(("uar", "macro_f1")):
+        score, alone = by_name(p)[metric], by_name(replace(p, groups=None))[metric]
+        assert (score.interval, alone.interval) == ("cluster-bootstrap", "bootstrap")
+        assert (score.low, score.high) == pytest.approx(np.quantile(drawn[:, column], (0.025, 0.975)), abs=0.02)
+        assert score.high - score.low > 2 * (alone.high - alone.low)
+        assert score.value == alone.value
+
+
+def test_films_of_one_picture_are_samples():
+    p = random_predictions(13, n=50)
+    assert scores(replace(p, groups=p.ids), CLASSES) == scores(p, CLASSES)
+
+
+def test_digits_are_the_same_every_time_and_in_any_order_of_samples():
+    p = replace(random_predictions(14, n=80), groups=tuple(f"film {i % 9}" for i in range(80)))
+    assert scores(p, CLASSES) == scores(p, CLASSES)
+    order = np.random.default_rng(1).permutation(80)
+    turned = Predictions(
+        p.dataset,
+        p.split,
+        tuple(p.ids[i] for i in order),
+        p.labels[order],
+        p.probabilities[order],
+        tuple(p.groups[i] for i in order),
+    )
+    assert scores(turned, CLASSES)[:3] == scores(p, CLASSES)[:3]
+
+
+@pytest.mark.parametrize(
+    ("labels", "answers", "groups", "kinds"),
+    [
+        ([0], [0], None, ("wilson", "wilson")),
+        ([0], [1], None, ("wilson", "wilson")),
+        ([0, 0, 1, 1] * 5, [0, 0, 1, 1] * 5, None, ("wilson", "wilson")),
+        ([0, 0, 1, 1] * 5, [1, 1, 0, 0] * 5, None, ("wilson", "wilson")),
+        # A constant answer: its recalls are 1 and 0 whatever is drawn, its F1 depends on how many of each are.
+        ([0, 0, 0, 1] * 5, [0] * 20, None, ("wilson", "bootstrap")),
+        ([0, 0, 1, 1] * 5, [0, 1, 1, 1] * 5, ("one film",) * 20, ("wilson", "wilson")),
+        # Two films that are alike to the picture vary in nothing.
+        ([0, 0, 1, 1] * 2, [0, 1, 1, 1] * 2, ("a",) * 4 + ("b",) * 4, ("wilson", "wilson")),
+        ([0, 0, 1, 1] * 2, [0, 1, 1, 1, 1, 1, 1, 0], ("a",) * 4 + ("b",) * 4, ("cluster-bootstrap",) * 2),
+    ],
+)
+def test_what_does_not_vary_when_drawn_is_not_certain(labels, answers, groups, kinds):
+    p = replace(predictions(labels, np.eye(2)[answers]), groups=groups)
+    got = by_name(p, ("a", "b"))
+    assert (got["uar"].interval, got["macro_f1"].interval) == kinds
+    for metric in ("uar", "macro_f1"):
+        assert got[metric].low <= got[metric].value <= got[metric].high
+        assert got[metric].high - got[metric].low > 0.1
 
 
 @settings(max_examples=60, deadline=None)

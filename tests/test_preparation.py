@@ -30,15 +30,17 @@ def test_a_fresh_matrix_is_trained_stage_by_stage(bench) -> None:  # type: ignor
     assert [cell.cell.strategy for cell in found.pending] == ["cascade", "source-only"] and found.finished == {}
     assert names(found.tasks) == list(found.pending[0].stages)
     assert all(task.trained is None for task in found.tasks)
-    # Both stages are some cell's last one, hence both predict select and report of the target.
+    # Both stages are some cell's last one, hence both predict select and report of the target; and the auxiliary, for
+    # what the chain forgets of it.
     for task in found.tasks:
-        assert [(e.reference, e.role) for e in task.evaluations] == [("small", "select"), ("small", "report")]
+        asked = [(e.reference, e.role) for e in task.evaluations]
+        assert asked == [("small", "select"), ("small", "report"), ("big", "report")]
     assert found.synthetic and found.known == {}
 
 
-def test_stages_in_the_middle_predict_nothing(bench) -> None:  # type: ignore[no-untyped-def]
+def test_stages_in_the_middle_predict_their_own_report_split_alone(bench) -> None:  # type: ignore[no-untyped-def]
     first, second = prepared(bench, "cascade").tasks
-    assert first.evaluations == () and len(second.evaluations) == 2
+    assert [(e.reference, e.role) for e in first.evaluations] == [("big", "report")] and len(second.evaluations) == 3
     assert [[part.dataset for part in task.stage.parts] for task in (first, second)] == [["big"], ["small"]]
 
 
@@ -53,8 +55,8 @@ def test_a_finished_matrix_has_nothing_left(bench) -> None:  # type: ignore[no-u
 
 def test_a_stored_parent_is_not_trained_again_while_its_checkpoint_is_there(bench) -> None:  # type: ignore[no-untyped-def]
     (run,) = bench.run("source-only").finished
-    (task,) = prepared(bench, "cascade").tasks
-    assert task.stage.parent == run.stages[0]
+    parent, task = prepared(bench, "cascade").tasks
+    assert task.stage.parent == parent.stage.fingerprint == run.stages[0] and parent.trained is not None
     bench.engine._bench.checkpoints.remove(run.stages[0])
     both = prepared(bench, "cascade").tasks
     assert names(both) == [run.stages[0], task.stage.fingerprint] and both[0].trained is None

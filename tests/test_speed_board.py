@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+from ferbench.publish.board_columns import COST
 from ferbench.publish.boards import board_lines
 from ferbench.publish.columns import Column, fitted
 from ferbench.publish.layout import Paint
@@ -160,7 +161,7 @@ UNKNOWN = entry(
 
 @pytest.mark.parametrize("width", [40, 80, 120, 220])
 def test_costs_fit_any_width_and_are_all_there(width: int) -> None:
-    lines = board_lines(BOARD, (KNOWN, UNKNOWN), width=width, cost=True)
+    lines = board_lines(BOARD, (KNOWN, UNKNOWN), width=width, view=COST)
     assert max(map(len, lines)) <= width
     text = squeezed(lines)
     for words in ("61.3", "79.4", "4 min 12 s", "2 min 5 s", "1.5 GB", "57.0 M", "0.188", "468", "3.12", "20,000"):
@@ -169,16 +170,16 @@ def test_costs_fit_any_width_and_are_all_there(width: int) -> None:
 
 
 def test_an_unknown_cost_is_a_dash_in_its_column_and_nothing_below() -> None:
-    lines = board_lines(BOARD, (UNKNOWN,), width=220, cost=True)
+    lines = board_lines(BOARD, (UNKNOWN,), width=220, view=COST)
     row = next(line for line in lines if "bbbbbbbbbb" in line)
     assert re.split(r"\s{2,}", row)[-8:] == ["4 min 12 s", *["–"] * 7]
-    narrow = "\n".join(board_lines(BOARD, (UNKNOWN,), width=40, cost=True))
+    narrow = "\n".join(board_lines(BOARD, (UNKNOWN,), width=40, view=COST))
     assert "parameters" not in narrow and "spent" not in narrow
 
 
 def test_costs_are_shown_only_where_they_are_asked_for() -> None:
     header = next(line for line in board_lines(BOARD, (KNOWN,), width=220) if line.startswith("#"))
     assert "UAR %" in header and "GFLOPs" not in header
-    header = next(line for line in board_lines(BOARD, (KNOWN,), width=220, cost=True) if line.startswith("#"))
+    header = next(line for line in board_lines(BOARD, (KNOWN,), width=220, view=COST) if line.startswith("#"))
     assert "UAR %" not in header
     assert header.split()[-8:] == ["spent", "train/s", "memory", "params", "GFLOPs", "infer/s", "p50", "ms"]

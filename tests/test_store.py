@@ -597,6 +597,13 @@ def test_an_older_store_is_migrated_once_and_keeps_its_rows(path, store, monkeyp
         assert again.runs() == [run]
 
 
+def make_old_run(**changes):
+    """A run as an earlier ferbench made it: all of its intervals are Wilson's."""
+    run, correct = make_run(**changes)
+    scores = tuple(dataclasses.replace(each, interval="wilson") for each in run.scores)
+    return dataclasses.replace(run, scores=scores), correct
+
+
 def into_version_2(path):
     """Take from a store what came after version 2."""
     later = ("feature_seconds", "features_per_second", "spent_seconds", "compile_seconds")
@@ -650,7 +657,7 @@ def tables_of(path):
 
 
 def test_a_store_of_version_1_comes_up_to_date_with_its_rows(path, store):
-    run, correct = make_run()
+    run, correct = make_old_run()
     store.save_run(run, correct)
     store.close()
     into_version_1(path)
@@ -664,7 +671,7 @@ def test_a_store_of_version_1_comes_up_to_date_with_its_rows(path, store):
 @pytest.mark.parametrize("into", [into_version_2, into_version_1])
 @pytest.mark.parametrize("read_only", [False, True])
 def test_an_older_store_logs_one_training_of_each_stage(path, store, into, read_only):
-    run, correct = make_run()
+    run, correct = make_old_run()
     store.save_run(run, correct)
     for name in ("final stage", "parent", "broken", "final stage"):
         store.save_stage(make_stage(name, precision="bf16"), make_result(name, 77.0))
@@ -725,7 +732,7 @@ def test_a_migrated_store_has_the_tables_of_a_new_one(path, store, tmp_path):
 
 
 def test_migration_1_tells_chains_that_saw_none_of_the_target(path, store):
-    run, correct = make_run()
+    run, correct = make_old_run()
     cases = [("on it", "finished", 5, 1.0), ("not on it", "finished", 0, 0.0), ("failed", "failed", 0, 1.0)]
     for name, status, seen, _ in cases:
         own = dataclasses.replace(run, key=fingerprint(name), target_images_seen=seen, status=status)
@@ -748,7 +755,7 @@ def test_migration_1_tells_chains_that_saw_none_of_the_target(path, store):
 
 
 def test_an_outdated_file_is_read_from_a_copy_and_stays_as_it_is(path, store, tmp_path, monkeypatch):
-    run, correct = make_run()
+    run, correct = make_old_run()
     store.save_run(run, correct)
     store.close()
     into_version_1(path)
@@ -768,7 +775,7 @@ def test_an_outdated_file_is_read_from_a_copy_and_stays_as_it_is(path, store, tm
 
 
 def test_the_copy_holds_what_a_writer_has_only_in_its_log(path, store):
-    first, correct = make_run()
+    first, correct = make_old_run()
     store.save_run(first, correct)
     store.close()
     into_version_1(path)
@@ -789,7 +796,7 @@ def test_the_copy_holds_what_a_writer_has_only_in_its_log(path, store):
 
 def test_an_outdated_file_that_nobody_may_write_is_read(ordinary_user):
     place = ordinary_user / "leaderboard.sqlite"
-    run, correct = make_run()
+    run, correct = make_old_run()
     with open_store(str(place)) as store:
         store.save_run(run, correct)
     into_version_1(place)

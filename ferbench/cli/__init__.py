@@ -1,13 +1,29 @@
 """The command line: one file a command group. Importing it imports click and nothing heavier."""
 
-from ferbench.cli import cache, datasets, doctor, leaderboard, plan, plugins, predictions, run, speed
+from ferbench.cli import (
+    cache,
+    compare,
+    datasets,
+    doctor,
+    ensemble,
+    leaderboard,
+    merge,
+    plan,
+    plugins,
+    predictions,
+    run,
+    snapshot,
+    speed,
+    verify,
+)
 from ferbench.cli.entry import root
 
 __all__ = ["main", "root"]
 
 for _command in (
-    *(run.run, plan.plan, datasets.datasets, plugins.plugins),
-    *(leaderboard.leaderboard, predictions.predictions, speed.speed, cache.cache, doctor.doctor),
+    *(run.run, plan.plan, datasets.datasets, plugins.plugins, verify.verify),
+    *(leaderboard.leaderboard, compare.compare, predictions.predictions, ensemble.ensemble),
+    *(snapshot.snapshot, merge.merge, speed.speed, cache.cache, doctor.doctor),
 ):
     root.add_command(_command)
 

@@ -32,7 +32,16 @@ def plan(context: click.Context, axes: AxisOptions, force: bool, calibrate: bool
     show_plan(context, axes, force=force, calibrate=calibrate, as_json=as_json)
 
 
-def show_plan(context: click.Context, axes: AxisOptions, *, force: bool, calibrate: bool, as_json: bool) -> None:
+def show_plan(
+    context: click.Context,
+    axes: AxisOptions,
+    *,
+    force: bool,
+    calibrate: bool,
+    as_json: bool,
+    forgetting: bool = True,
+    track: bool = False,
+) -> None:
     """Print a plan. The store is only read."""
     plan = asked(context, axes)
     if not as_json:
@@ -43,7 +52,7 @@ def show_plan(context: click.Context, axes: AxisOptions, *, force: bool, calibra
     from ferbench.publish.plans import plan_json, plan_lines
 
     with reading_store(plan.settings, or_empty=True) as store:
-        engine = Engine(plan.catalog, store, plan.settings, QuietReporter())
+        engine = Engine(plan.catalog, store, plan.settings, QuietReporter(), forgetting=forgetting, track=track)
         prepared = engine.prepare(plan.matrix, force=force, calibrate=calibrate)
     work = work_left(prepared)
     if as_json:

@@ -10,6 +10,7 @@ import click
 
 from ferbench.cli.options import common_options
 from ferbench.cli.session import catalog_of, paint, print_lines, reading_store, settings_of, warn, width
+from ferbench.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from ferbench.records import Predictions, Run
@@ -26,14 +27,30 @@ if TYPE_CHECKING:
     help="Which samples: report, select, or a split of the target, such as test or train, predicted now from the "
     "checkpoint.",
 )
+@click.option("--reliability", is_flag=True, help="Show how often it was right by how sure it was.")
+@click.option(
+    "--calibrated",
+    is_flag=True,
+    help="With --csv or --reliability: probabilities at the temperature that was fitted on select.",
+)
 @common_options
 @click.pass_context
-def predictions(context: click.Context, row: str, as_csv: bool, split: str) -> None:
-    """Show recall and confusion of ROW, or CSV.
+def predictions(
+    context: click.Context, row: str, as_csv: bool, split: str, reliability: bool, calibrated: bool
+) -> None:
+    """Show recall, confusion and calibration of ROW, or CSV.
 
     ROW is the first digits of a row's name on the leaderboard. Where the labels of a split are withheld, the CSV is
-    what is sent in to have it scored. Samples that the row was trained on are counted in a warning.
+    what is sent in to have it scored. Samples that the row was trained on are counted in a warning. The temperature
+    was fitted on select and changes no answer; scores on the leaderboard are without it.
     """
+    if calibrated and not (as_csv or reliability):
+        raise UsageError(
+            "--calibrated says which probabilities --csv or --reliability shows: give one of them; without it, figures "
+            "before and after are shown anyway"
+        )
+    if reliability and as_csv:
+        raise UsageError("--reliability draws, --csv prints samples: give one of them")
     settings = settings_of(context)
     with reading_store(settings) as store:
         found = store.run_predictions(row)
@@ -48,14 +65,42 @@ def predictions(context: click.Context, row: str, as_csv: bool, split: str) -> N
             trained_on = [answers.trained_on for answers in answers_of]
             found = [(run, answers.predictions) for (run, _), answers in zip(found, answers_of, strict=True)]
     if as_csv:
-        _write_csv(found)
+        _write_csv([(run, _scaled(run, answers)) for run, answers in found] if calibrated else found)
         return
+    from functools import partial
+
     from ferbench.publish.predictions import summary_lines, unlabelled_lines
 
+    labelled = partial(summary_lines, reliability=reliability, calibrated=calibrated)
     for number, ((run, predicted), seen) in enumerate(zip(found, trained_on, strict=True)):
-        shown = summary_lines if predicted.labels is not None else unlabelled_lines
+        if calibrated:
+            _temperature(run)
+        shown = labelled if predicted.labels is not None else unlabelled_lines
         lines = shown(run, predicted, _classes(run), trained_on=seen, width=width(), paint=paint())
         print_lines(["", *lines] if number else lines)
+
+
+def _scaled(run: Run, answers: Predictions) -> Predictions:
+    from ferbench.reliability import at_temperature
+
+    return at_temperature(answers, _temperature(run))
+
+
+def _temperature(run: Run) -> float:
+    """The one that was fitted for a run.
+
+    Raises
+    ------
+    StoreError : there is none
+    """
+    if run.calibration is None:
+        from ferbench.publish.reliability import NO_TEMPERATURE
+
+        raise StoreError(
+            f"row {run.row}, seed {run.cell.seed} has {NO_TEMPERATURE}; leave out --calibrated, or run that cell again "
+            "with --force"
+        )
+    return run.calibration.temperature
 
 
 def _write_csv(found: list[tuple[Run, Predictions]]) -> None:

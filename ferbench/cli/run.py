@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ferbench.cli.axes import AxisOptions, asked, axis_options
+from ferbench.cli.boards import show_boards, show_generalisation
 from ferbench.cli.completion import complete_datasets
 from ferbench.cli.given import debugging
-from ferbench.cli.leaderboard import show_boards
 from ferbench.cli.options import common_options
 from ferbench.cli.plan import device_words, show_plan, work_left
 from ferbench.cli.session import print_json, warn_of_failures
@@ -84,6 +84,7 @@ def run(
         from ferbench.engine import Engine
         from ferbench.publish.plans import work_line
         from ferbench.publish.progress import summary_line
+        from ferbench.publish.quantities import counted
         from ferbench.store import open_store
     with open_store(wanted.settings.store) as store, reporter:
         engine = Engine(wanted.catalog, store, wanted.settings, reporter, forgetting=not no_forgetting, track=track)
@@ -103,9 +104,11 @@ def run(
             outcome = engine.run(prepared, force=force, stop=stop.asked)
             reporter.end()
             with reporter.busy("scoring further datasets"):
-                further.score((*outcome.finished, *outcome.skipped), force=force)
+                scored = further.score((*outcome.finished, *outcome.skipped), force=force)
+            if further.references:
+                reporter.say(f"also reported on {', '.join(further.references)}: {counted(scored, 'run')} scored now")
         reporter.say(summary_line(outcome.finished, outcome.failed, len(outcome.skipped), time.monotonic() - began))
-        _show_results(store, prepared, as_json=as_json)
+        _show_results(store, prepared, as_json=as_json, further=bool(further.references))
     if outcome.failed:
         context.exit(1)
 
@@ -155,8 +158,8 @@ def _ask(engine: Engine, prepared: Prepared, work: WorkLeft) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _show_results(store: Store, prepared: Prepared, *, as_json: bool) -> None:
-    """The boards that this command's cells are on, with all their rows."""
+def _show_results(store: Store, prepared: Prepared, *, as_json: bool, further: bool) -> None:
+    """The boards that this command's cells are on, with all their rows, and its own rows on further datasets."""
     from ferbench.leaderboard import as_json as boards_json
     from ferbench.leaderboard import leaderboards
 
@@ -170,4 +173,8 @@ def _show_results(store: Store, prepared: Prepared, *, as_json: bool) -> None:
         print_json(boards_json(tables))
     else:
         click.echo()
-        show_boards(tables)
+        own = [cell.entry for cell in prepared.plan.cells]
+        show_boards(tables, own)
+        if further:
+            click.echo()
+            show_generalisation(store, tables, own)

@@ -72,7 +72,7 @@ def _of_all(side: Competitor, seeds: list[set[int]]) -> tuple[int, ...]:
     shared = set.intersection(*seeds)
     if not shared:
         raise UsageError(
-            f"{side.name} has no seed that ran in all of what is compared: run the missing seeds, or compare single rows"
+            f"{side.name} has no seed that all of its blocks share: run the missing seeds, or compare single rows"
         )
     return tuple(sorted(shared))
 

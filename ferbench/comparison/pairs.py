@@ -29,12 +29,13 @@ def compare_pairs(
 ) -> tuple[Pair, ...]:
     """Every competitor with every later one, or all others with `against`, which is then b.
 
-    Groups of samples, or samples where there are no groups, are drawn with replacement, one fewer than there are, the
-    same for all competitors of a board and for all seeds. Seeds are taken as drawn, too: what they add is known from
-    their own values, and samples and seeds are crossed, so that what they make vary together is counted once. Interval
-    and p are Student's t at the standard error so found, with Satterthwaite's degrees of freedom; then Holm's
-    correction over all pairs. Blocks are fixed. One seed says nothing of seeds: then the interval is of samples alone.
-    Where all groups' names are the same, samples are drawn.
+    A hierarchical bootstrap over groups and seeds, crossed. Groups of samples, or samples where there are no groups or
+    one alone, are drawn with replacement, one fewer than there are (Rao and Wu 1988), the same for all competitors and
+    seeds. What drawn seeds add to the variance is summed exactly instead of drawn, and what samples and seeds make vary
+    together is counted once (`spread.Spread.variance`). Interval and p are Student's t at the standard error so found,
+    with Satterthwaite's degrees of freedom, so that few seeds or films are taken for the little that they tell; then
+    comes Holm's correction over all pairs. Blocks are fixed. One seed tells nothing of seeds: the interval is then of
+    samples alone.
 
     Parameters
     ----------
@@ -60,11 +61,12 @@ def compare_pairs(
 
 def holm(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
     """The same pairs, corrected together for how many there are (Holm 1979); they may be of several boards."""
-    if not pairs:
-        return ()
-    from statsmodels.stats.multitest import multipletests
+    corrected = [pair.p for pair in pairs]
+    # One pair needs no correction, and no second of import.
+    if len(pairs) > 1:
+        from statsmodels.stats.multitest import multipletests
 
-    corrected = multipletests([pair.p for pair in pairs], alpha=LEVEL, method="holm")[1]
+        corrected = multipletests(corrected, alpha=LEVEL, method="holm")[1]
     return tuple(
         replace(pair, holm_p=float(p), verdict=_verdict(pair.difference, float(p)))
         for pair, p in zip(pairs, corrected, strict=True)
@@ -121,7 +123,11 @@ class _Drawn:
         """By seed, means over blocks."""
         columns = [[self.at[competitor.name, block, seed] for seed in seeds] for block in blocks]
         observed = np.mean([self.observed[each] for each in columns], axis=0)
-        drawn = sum(self.replicates[:, each] for each in columns) / len(columns)
+        # One block after another: all at once would be as large as the replicates themselves.
+        drawn = np.zeros((len(self.replicates), len(seeds)))
+        for each in columns:
+            drawn += self.replicates[:, each]
+        drawn /= len(columns)
         return Side(observed, drawn)
 
 
@@ -137,9 +143,9 @@ class _Board:
         self._units = units
         keys = [(each.name, *key) for each in competitors for key in each.answers]
         answers = np.stack([found.argmax(axis=1) for each in competitors for found in each.answers.values()])
-        counted = tally(samples.labels, answers, samples.classes, numbers, units)
-        drawn = replicates(metric, counted, draws) if units > 1 else np.empty((0, len(keys)))
-        self._drawn = _Drawn({key: at for at, key in enumerate(keys)}, values(metric, counted), drawn)
+        counted = tally(metric, samples.labels, answers, samples.classes, numbers, units)
+        drawn = replicates(counted, draws) if units > 1 else np.empty((0, len(keys)))
+        self._drawn = _Drawn({key: at for at, key in enumerate(keys)}, values(counted), drawn)
 
     def pair(self, a: Competitor, b: Competitor) -> Pair:
         """Not yet corrected for the number of pairs."""
@@ -200,7 +206,8 @@ def majority(answers: Sequence[NDArray[np.float32]]) -> NDArray[np.int64]:
     classes = stacked.shape[2]
     votes = np.eye(classes)[stacked.argmax(axis=2)].sum(axis=0)
     # A mean probability is at most 1, so that it never outweighs a vote.
-    return (2 * votes + stacked.mean(axis=0)).argmax(axis=1).astype(np.int64)
+    most: NDArray[np.int64] = (2 * votes + stacked.mean(axis=0)).argmax(axis=1)
+    return most
 
 
 def mcnemar_p(a_alone: int, b_alone: int) -> float:

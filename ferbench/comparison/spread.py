@@ -21,10 +21,11 @@ class Spread:
     """The variance of a mean difference, by where it comes from.
 
     over_samples : of the mean over seeds, as drawn samples or groups make it vary; None where nothing can be drawn
-    over_seeds : of the mean over seeds, as the seeds' own values tell; 0 for one seed, of which nothing is known
+    over_seeds : of the mean over seeds, as the seeds' own values tell; 0 for one seed, which tells nothing
     both : of that, what samples and seeds make vary together. It is in either of the two parts, and counted once
     units : samples or groups that were drawn from
-    seeds : of the side with the fewest; the degrees of freedom are theirs
+    seeds : of the side with the fewest, sides of one seed left out; 1 where there is no other side
+    seeds_known : whether each side has two seeds or more
     """
 
     over_samples: float | None
@@ -32,10 +33,15 @@ class Spread:
     both: float
     units: int
     seeds: int
+    seeds_known: bool
 
     @property
     def variance(self) -> float:
-        """As two-way clusters have it (Cameron, Gelbach and Miller 2011), and never below either of its parts."""
+        """As two-way clusters have it (Cameron, Gelbach and Miller 2011), and never below either of its parts.
+
+        A bootstrap that draws samples and seeds at once has `both` three times in its variance (Owen 2007); here it is
+        in once, as in that of the mean itself.
+        """
         samples = self.over_samples or 0.0
         return max(samples, self.over_seeds, samples + self.over_seeds - self.both)
 
@@ -95,27 +101,31 @@ def spread(sides: list[Side], units: int) -> Spread:
     sides : one, of the paired differences, or two, of which the second has its sign turned
     units : samples or groups that were drawn from; below 2 none could be
     """
-    seeds = min(len(side.observed) for side in sides)
-    over_seeds = sum(
-        float(side.observed.var(ddof=1)) / len(side.observed) for side in sides if len(side.observed) > 1
-    )
+    counts = [len(side.observed) for side in sides]
+    several = [side for side in sides if len(side.observed) > 1]
+    seeds, known = min((len(side.observed) for side in several), default=1), min(counts) > 1
+    # S - 1 of S seeds drawn with replacement have a mean of just this variance (Rao and Wu 1988).
+    over_seeds = _real(math.fsum(float(side.observed.var(ddof=1)) / len(side.observed) for side in several))
     if units < 2:
-        return Spread(None, over_seeds, 0.0, units, seeds)
-    mean = sum(side.drawn.mean(axis=1) for side in sides)
-    over_samples = float(np.var(mean, ddof=1))
-    both = sum(_together(side.drawn) for side in sides)
-    return Spread(over_samples, over_seeds, min(both, over_samples), units, seeds)
+        return Spread(None, over_seeds, 0.0, units, seeds, known)
+    mean = np.sum([side.drawn.mean(axis=1) for side in sides], axis=0)
+    over_samples = _real(float(mean.var(ddof=1)))
+    both = _real(math.fsum(_together(side.drawn) for side in several))
+    return Spread(over_samples, over_seeds, min(both, over_samples), units, seeds, known)
 
 
 def _together(drawn: NDArray[np.float64]) -> float:
-    """What samples and seeds make vary together, of the mean over seeds: the seeds' draws agree in the rest."""
-    count = drawn.shape[1]
-    if count < 2:
-        return 0.0
+    """What samples and seeds make vary together, of the mean over seeds: what one seed's draws have of their own."""
     each = float(drawn.var(axis=0, ddof=1).mean())
     mean = float(drawn.mean(axis=1).var(ddof=1))
-    # each = alone + both * S and mean = alone + both.
-    return max(0.0, (each - mean) / (count - 1))
+    # A seed by itself has S times as much of it as the mean of S seeds, and as much of the rest.
+    together = (each - mean) / (drawn.shape[1] - 1)
+    return max(0.0, float(together))
+
+
+def _real(variance: float) -> float:
+    """A variance, or 0 where it is rounding: a standard error below one in 10 ** 9."""
+    return variance if variance > 1e-18 else 0.0
 
 
 def judged(difference: float, found: Spread) -> tuple[float, float, float]:
@@ -151,7 +161,7 @@ def smallest_difference(found: Spread) -> float:
 
 def seeds_needed(difference: float, found: Spread) -> int | None:
     """Seeds in all that tell the difference with 80 % power; None where samples alone keep it from being told."""
-    if found.seeds < 2 or not found.known or difference == 0:
+    if not found.seeds_known or not found.known or difference == 0:
         return None
     return _fewest(abs(difference), found.with_seeds)
 
@@ -164,14 +174,24 @@ def units_needed(difference: float, found: Spread) -> int | None:
 
 
 #: Numbers of seeds or samples above this are as good as none.
-_MOST = 10_000_000
+_MOST = 1_000_000
+
+#: Numbers that are tried, each a tenth above the one before.
+_TRIED = sorted({min(_MOST, math.ceil(2 * 1.1**power)) for power in range(140)})
 
 
 def _fewest(difference: float, at: Callable[[int], Spread]) -> int | None:
-    """The smallest number from 2 on with which the difference is told; more of them never tell less."""
-    if _told(at(_MOST)) > difference:
+    """The smallest number from 2 on with which the difference is told."""
+
+    def told(number: int) -> bool:
+        return _told(at(number)) <= difference
+
+    # Not all above it tell: with more samples, few seeds come to be what the spread is known by.
+    first = next((place for place, number in enumerate(_TRIED) if told(number)), None)
+    if first is None:
         return None
-    return bisect.bisect_left(range(_MOST), True, lo=2, key=lambda number: _told(at(number)) <= difference)
+    below = _TRIED[first - 1] if first else 2
+    return bisect.bisect_left(range(_TRIED[first] + 1), True, lo=below, key=told)
 
 
 def _told(found: Spread) -> float:

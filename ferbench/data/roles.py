@@ -278,11 +278,14 @@ def _names_role(reference: DatasetReference, role: Role) -> bool:
     return trains if role == "train" else not trains
 
 
-def check_target(reference: DatasetReference) -> None:
-    """Raise UsageError where a target's named splits hold what it is trained on."""
+def check_target(reference: DatasetReference, what: str = "target") -> None:
+    """Raise UsageError where a target's named splits hold what it is trained on.
+
+    what : it is called in the message
+    """
     if _names_role(reference, "train"):
         name = reference.dataset.name
-        raise UsageError(f"target {name}:{'+'.join(reference.splits)} would report on training data")
+        raise UsageError(f"{what} {name}:{'+'.join(reference.splits)} would report on training data")
 
 
 def check_auxiliary(reference: DatasetReference) -> None:

@@ -10,8 +10,10 @@ import numpy as np
 from ferbench.metrics import class_scores, confusion
 from ferbench.publish.layout import PLAIN, Align, Paint, aligned, total_width, wrapped, wrapped_facts
 from ferbench.publish.quantities import percent, whole
+from ferbench.publish.reliability import calibration_lines, reliability_lines
 from ferbench.recipes import Recipe, in_words
 from ferbench.records import Predictions, Run
+from ferbench.reliability import at_temperature
 
 #: Digits of a probability in CSV; published snapshots are scored from them.
 PROBABILITY_DIGITS = 6
@@ -45,14 +47,20 @@ def summary_lines(
     classes: Sequence[str],
     *,
     trained_on: int = 0,
+    reliability: bool = False,
+    calibrated: bool = False,
     width: int = 80,
     paint: Paint = PLAIN,
 ) -> list[str]:
-    """What is not the general default in the recipe; per class: recall, precision, F1, support; the confusion matrix.
+    """What is not the general default in the recipe; per class: recall, precision, F1, support; the confusion matrix;
+    how well probabilities are calibrated, before and after the run's temperature.
 
     Parameters
     ----------
+    predictions : as they were made
     trained_on : how many of the samples the run was trained on
+    reliability : show the reliability diagram too
+    calibrated : show it of temperature-scaled probabilities; the run has a temperature then
 
     Raises
     ------
@@ -69,6 +77,12 @@ def summary_lines(
         rows.append([score.name, recall, percent(score.precision), percent(score.f1), whole(score.support)])
     lines += ["", *_table(rows)]
     lines += ["", "rows: truth, columns: predicted", *_confusion(table.tolist(), classes, width)]
+    lines += ["", *calibration_lines(predictions, run.calibration, width)]
+    if reliability and calibrated and run.calibration is not None:
+        scaled = at_temperature(predictions, run.calibration.temperature)
+        lines += ["", *reliability_lines(scaled, "temperature-scaled", width)]
+    elif reliability:
+        lines += ["", *reliability_lines(predictions, "as predicted", width)]
     return lines
 
 
@@ -104,7 +118,11 @@ def _heading(run: Run, predictions: Predictions, trained_on: int, width: int, pa
     if trained_on:
         seen = f"trained on {whole(trained_on)} of these {whole(len(predictions.ids))} samples"
         lines += [paint.warning(line) for line in wrapped(seen, width)]
-    return lines + wrapped_facts([f"recipe: {first}", *rest], width, hanging="  ", between=";")
+    lines += wrapped_facts([f"recipe: {first}", *rest], width, hanging="  ", between=";")
+    if run.members:
+        parts = [f"{each.row} seed {each.seed} ({percent(each.weight)} %)" for each in run.members]
+        lines += wrapped_facts([f"members: {parts[0]}", *parts[1:]], width, hanging="  ", between=",")
+    return lines
 
 
 def _confusion(counts: list[list[int]], classes: Sequence[str], width: int) -> list[str]:

@@ -224,7 +224,8 @@ def run_columns(run: Run, correct: NDArray[np.bool_] | None) -> dict[str, Any]:
         columns[metric] = score.value if score else None
         columns[f"{metric}_low"] = score.low if score else None
         columns[f"{metric}_high"] = score.high if score else None
-    columns["interval"] = summary.uar.interval if summary.uar else None
+    kinds = [score.interval for score in (summary.uar, summary.macro_f1) if score is not None]
+    columns["interval"] = "/".join(dict.fromkeys(kinds)) or None
     columns |= {name: getattr(summary, name) for name in EVIDENCE_COLUMNS}
     return _columns(**columns)
 

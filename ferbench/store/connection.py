@@ -181,7 +181,8 @@ def _connector(path: Path, query: str, *statements: str) -> Callable[[], sqlite3
         connection = sqlite3.connect(
             address, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
-        for statement in ("PRAGMA foreign_keys = ON", *statements):
+        # Untrusted: a file that was sent by somebody cannot make its schema call what has effects.
+        for statement in ("PRAGMA foreign_keys = ON", "PRAGMA trusted_schema = OFF", *statements):
             connection.execute(statement)
         return connection
 
@@ -244,6 +245,17 @@ def _read_query(path: Path) -> str:
     finally:
         connection.close()
     return "mode=ro"
+
+
+def read_only_connection(path: Path) -> sqlite3.Connection:
+    """A plain connection to a file that is only read.
+
+    Raises
+    ------
+    StoreError, sqlite3.Error : it cannot be opened
+    """
+    path = path.expanduser().absolute()
+    return _connector(path, _read_query(path))()
 
 
 def _reason(message: str) -> str:

@@ -1,6 +1,6 @@
 """What the store has of a run, before anybody takes its word: records beside the columns that repeat them.
 
-The leaderboard reads columns, since ten thousand records would take too long; where one of them and its record disagree,
+The leaderboard reads columns, since ten thousand records would take too long; where a column and its record disagree,
 somebody has written one without the other.
 """
 
@@ -18,7 +18,7 @@ from ferbench.errors import StoreError, one_line
 from ferbench.records import FurtherScores, Predictions, Run, StageResult
 from ferbench.stages import Stage
 from ferbench.store import codec
-from ferbench.store.schema import boards, further_scores, predictions, runs, stages
+from ferbench.store.schema import boards, further_scores, predictions, runs, stages, trainings
 
 T = TypeVar("T")
 
@@ -82,6 +82,11 @@ def stored_stage(connection: Connection, fingerprint: str) -> StoredStage | None
     result = _decoded(StageResult, row["result"], faults)
     if stage is not None and result is not None:
         faults += _disagreeing(row, lambda: codec.stage_columns(stage, result, 0.0), ("stage", "result"))
+        query = select(trainings).where(trainings.c.stage == fingerprint).order_by(trainings.c.id.desc()).limit(1)
+        # What came from another store was not trained here.
+        for last in connection.execute(query).mappings():
+            if not row["merged"]:
+                faults += _disagreeing(last, lambda: codec.training_columns(result, 0.0), ("stage",), "its log's ")
     further = []
     query = select(further_scores).where(further_scores.c.stage == fingerprint).order_by(further_scores.c.id)
     for line in connection.execute(query).mappings():
@@ -105,7 +110,9 @@ def stored_predictions(connection: Connection, stage: str, content: str) -> list
         record = codec.predictions_from_row(row)
         counts = {len(record.ids), len(record.probabilities if record.groups is None else record.groups), row.n}
         if len(counts) > 1:
-            raise StoreError(f"predictions on {row.dataset} {row.split} have {row.n} rows, but not as many ids and groups")
+            raise StoreError(
+                f"predictions on {row.dataset} {row.split} have {row.n} rows, but not as many ids and groups"
+            )
         found.append(record)
     return found
 
@@ -135,7 +142,7 @@ def _decoded(kind: type[T], text: str, faults: list[str]) -> T | None:
         return None
 
 
-def _disagreeing(row: Mapping[Any, Any], columns: Any, but: tuple[str, ...]) -> Iterator[str]:
+def _disagreeing(row: Mapping[Any, Any], columns: Any, but: tuple[str, ...], where: str = "") -> Iterator[str]:
     """What columns say otherwise than the record that `columns` derives them from."""
     try:
         expected: dict[str, Any] = columns()
@@ -146,7 +153,7 @@ def _disagreeing(row: Mapping[Any, Any], columns: Any, but: tuple[str, ...]) -> 
         stored = row[name]
         if name in but or name in _OF_THE_STORE or _same(name, stored, value):
             continue
-        yield f"column {name} holds {stored!r}, its record says {value!r}"
+        yield f"{where}column {name} holds {stored!r}, its record says {value!r}"
 
 
 def _same(name: str, stored: Any, expected: Any) -> bool:
@@ -202,4 +209,5 @@ def _correctness(packed: bytes | None, n: int, faults: list[str]) -> NDArray[np.
     if len(packed) != (n + 7) // 8 or np.unpackbits(np.frombuffer(packed, np.uint8))[n:].any():
         faults.append(f"column correct is not one bit for each of its board's {n} samples")
         return None
-    return codec.unpack_correctness([packed], n)[0]
+    right: NDArray[np.bool_] = codec.unpack_correctness([packed], n)[0]
+    return right

@@ -24,14 +24,17 @@ def all_needs(connection: Connection) -> Needs:
     query = select(runs.c.entry, runs.c.status, runs.c.final_stage, runs.c.record).order_by(runs.c.id)
     for entry, status, final, record in connection.execute(query):
         try:
-            chain = json.loads(record)["stages"]
-        except (ValueError, KeyError, TypeError):
+            fields = json.loads(record)
+            chain, members = fields["stages"], [member["stage"] for member in fields.get("members", ())]
+        except (ValueError, KeyError, TypeError, AttributeError):
             # Whoever reads this record says that it is broken; its row still stands on its last stage.
-            chain = []
+            chain, members = [], []
         if status == "finished":
             ended.update(chain)
-            if final is not None:
-                finals[final][entry[:10]] = None
+            # An ensemble has no checkpoint of its own.
+            for last in members or [final]:
+                if last is not None:
+                    finals[last][entry[:10]] = None
         else:
             failed.update(chain)
     return Needs(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -15,6 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from ferbench.cache.pruning import Needs
 from ferbench.errors import StoreError
+from ferbench.metrics import correctness
 from ferbench.records import (
     Board,
     FurtherScores,
@@ -31,8 +33,10 @@ from ferbench.stages import Stage
 from ferbench.store import codec
 from ferbench.store.connection import Database, open_database
 from ferbench.store.integrity import StoredRun, StoredStage, all_entries, stored_predictions, stored_runs, stored_stage
+from ferbench.store.kept import KeptRun
 from ferbench.store.lookup import entry_of
 from ferbench.store.needs import all_needs
+from ferbench.store.raw_rows import RawRows, raw_rows
 from ferbench.store.schema import boards, further_scores, runs, stages, trainings
 from ferbench.store.schema import predictions as saved_predictions
 from ferbench.store.schema import speed_measurements as saved_measurements
@@ -87,17 +91,22 @@ class Store:
         """Let go of the database; the store cannot be used afterwards."""
         self._database.close()
 
-    def save_stage(self, stage: Stage, result: StageResult) -> None:
+    def save_stage(self, stage: Stage, result: StageResult, *, trained: bool = True) -> None:
         """Keep a stage that was trained just now, and log its training.
 
         Trained again, the new result takes the old one's place, since the checkpoint on disk is the new one too.
+
+        trained : False for what names predictions without any training, as an ensemble's last stage does: nothing is
+            logged, and no speed is learned from it
         """
         if stage.fingerprint != result.fingerprint:
             raise StoreError(f"stage {stage.fingerprint[:10]} came with the result of {result.fingerprint[:10]}")
         with self._database.writing() as connection:
             now = time.time()
-            _upsert(connection, stages, codec.stage_columns(stage, result, now), ("fingerprint",))
-            connection.execute(insert(trainings).values(**codec.training_columns(result, now)))
+            columns = {**codec.stage_columns(stage, result, now), "merged": not trained}
+            _upsert(connection, stages, columns, ("fingerprint",))
+            if trained:
+                connection.execute(insert(trainings).values(**codec.training_columns(result, now)))
 
     def trainings(self) -> list[Training]:
         """Every training that happened, in the order in which they were saved.
@@ -169,7 +178,7 @@ class Store:
         newest_first = (stages.c.saved_at.desc(), stages.c.id.desc())
         # Every stage is numbered, in the order of its index and from that alone; only the last ones' rows are read.
         age = func.row_number().over(partition_by=[stages.c[name] for name in names], order_by=newest_first)
-        # What came from another store was perhaps trained on another machine.
+        # What came from another store was perhaps trained on another machine; an ensemble was not trained at all.
         ranked = select(stages.c.id, age.label("age")).where(stages.c.merged.is_(False)).subquery()
         query = (
             select(*(stages.c[name] for name in (*names, *measured)))
@@ -274,15 +283,39 @@ class Store:
         """
         _check_run(run, correct)
         replaced = None if force and run.status == "finished" else runs.c.status == "failed"
-        columns = codec.run_columns(run, correct)
-        if run.status == "finished":
-            # Of the stage, since the recipe may leave it to the device.
-            of_final = stages.c.fingerprint == columns["final_stage"]
-            columns["precision"] = select(stages.c.precision).where(of_final).scalar_subquery()
+        columns = _run_columns(run, correct)
         with self._database.writing() as connection:
             if run.board is not None:
                 _save_board(connection, run.board)
             _upsert(connection, runs, columns, ("key",), replaced)
+
+    def add(self, kept: Iterable[KeptRun], evidence: Iterable[KeptRun] = ()) -> None:
+        """Keep runs that were computed elsewhere, all of them or none; nothing that is here is changed.
+
+        A failed run that is here gives way to a finished one. Trainings are not logged, since none happened here.
+
+        Parameters
+        ----------
+        evidence : runs that are here already, of which predictions and further scores are to be kept that are not here
+
+        Raises
+        ------
+        StoreError : a run that cannot be kept, or that another process has put here meanwhile
+        """
+        now = time.time()
+        with self._database.writing() as connection:
+            for each in kept:
+                _add_stages(connection, each, now)
+                _add_evidence(connection, each)
+                _add_run(connection, each, self.location)
+            for each in evidence:
+                _add_evidence(connection, each)
+
+    @contextmanager
+    def raw_rows(self) -> Iterator[RawRows]:
+        """One state of the store as it lies there, nothing decoded and nothing believed."""
+        with self._database.reading() as connection, raw_rows(connection) as rows:
+            yield rows
 
     def finished(self, keys: Collection[str]) -> dict[str, Run]:
         """The finished runs among these keys, by key."""
@@ -414,6 +447,47 @@ def _upsert(
     connection.execute(
         insert.values(**columns).on_conflict_do_update(index_elements=list(unique), set_=changes, where=replaced)
     )
+
+
+def _add_stages(connection: Connection, kept: KeptRun, now: float) -> None:
+    for stage, result in kept.stages:
+        columns = {**codec.stage_columns(stage, result, now), "merged": True}
+        _upsert(connection, stages, columns, ("fingerprint",), false())
+
+
+def _add_evidence(connection: Connection, kept: KeptRun) -> None:
+    """Predictions and further scores, as far as their stages' samples are not spoken of yet, under whatever names."""
+    for (stage, content), predictions in kept.predictions.items():
+        table = saved_predictions
+        here = select(table.c.id).where(table.c.stage == stage, table.c.content == content).limit(1)
+        if connection.scalar(here) is None:
+            connection.execute(insert(table).values(**codec.predictions_columns(stage, content, predictions)))
+    for stage, further in kept.further:
+        columns = codec.further_columns(stage, further)
+        _upsert(connection, further_scores, columns, ("stage", "dataset", "split", "content"), false())
+
+
+def _add_run(connection: Connection, kept: KeptRun, location: str) -> None:
+    run = kept.run
+    correct = correctness(kept.report) if run.status == "finished" else None
+    _check_run(run, correct)
+    if run.board is not None:
+        _save_board(connection, run.board)
+    replaced = false() if run.status == "failed" else runs.c.status == "failed"
+    _upsert(connection, runs, _run_columns(run, correct), ("key",), replaced)
+    if connection.scalar(select(runs.c.record).where(runs.c.key == run.key)) != codec.to_json(run):
+        raise StoreError(
+            f"{location} got row {run.row}, seed {run.cell.seed} from another process meanwhile: run this command again"
+        )
+
+
+def _run_columns(run: Run, correct: NDArray[np.bool_] | None) -> dict[str, Any]:
+    columns = codec.run_columns(run, correct)
+    if run.status == "finished":
+        # Of the stage, since the recipe may leave it to the device.
+        of_final = stages.c.fingerprint == columns["final_stage"]
+        columns["precision"] = select(stages.c.precision).where(of_final).scalar_subquery()
+    return columns
 
 
 def _save_board(connection: Connection, board: Board) -> None:

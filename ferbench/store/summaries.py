@@ -64,11 +64,13 @@ def _summary(
     fingerprint, _, entry, status, backbone, strategy, target, auxiliaries, weights, *others = row
     image_size, device, seed, images_seen, train_seconds, *others = others
     *scores, notes, error, recipe, fraction, final, spent, peak, parameters, processor, threads, precision = others[:20]
-    interval, *evidence = others[20:]
+    interval, nll, brier, ece, select_accuracy, forgotten, temperature, *others = others[20:]
+    calibrated_nll, calibrated_ece, tries, members = others
     board = known.get(fingerprint)
     accuracy, accuracy_low, accuracy_high, uar, uar_low, uar_high, macro_f1, macro_f1_low, macro_f1_high = scores
     n = 0 if board is None else board.n
-    kind = interval or "wilson"
+    # One word for both, or two.
+    uar_interval, *_, macro_f1_interval = 2 * (interval or "wilson").split("/")
     return RunSummary(
         entry,
         status,
@@ -84,8 +86,8 @@ def _summary(
         images_seen,
         train_seconds,
         None if accuracy is None else Score("accuracy", accuracy, n, accuracy_low, accuracy_high),
-        None if uar is None else Score("uar", uar, n, uar_low, uar_high, kind),
-        None if macro_f1 is None else Score("macro_f1", macro_f1, n, macro_f1_low, macro_f1_high, kind),
+        None if uar is None else Score("uar", uar, n, uar_low, uar_high, uar_interval),
+        None if macro_f1 is None else Score("macro_f1", macro_f1, n, macro_f1_low, macro_f1_high, macro_f1_interval),
         codec.strings_from_json(notes) + ((PRUNED,) if final in pruned and status == "finished" else ()),
         error,
         codec.values_from_json(recipe),
@@ -97,6 +99,15 @@ def _summary(
         processor,
         threads,
         precision,
-        *evidence,
-        final_stage=final,
+        nll,
+        brier,
+        ece,
+        select_accuracy,
+        forgotten,
+        temperature,
+        calibrated_nll,
+        calibrated_ece,
+        tries,
+        members,
+        final,
     )

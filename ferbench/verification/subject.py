@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ferbench.errors import StoreError
-from ferbench.fingerprints import fingerprint
 from ferbench.records import Predictions, Run, StageResult
+from ferbench.snapshot.hardware import renamed
 from ferbench.stages import Stage
 from ferbench.store import Store
 from ferbench.store.integrity import StoredRun, StoredStage
@@ -18,7 +18,7 @@ class Subject:
 
     stored : of the chain's stages, those that the store has, by fingerprint
     report : what the last stage says of the board, under every name that it is stored by
-    select : and of the target's select samples; None where that is not stored
+    select : and of the target's select samples
     faults : predictions that cannot be read
     """
 
@@ -26,12 +26,17 @@ class Subject:
     run: Run
     stored: dict[str, StoredStage]
     report: tuple[Predictions, ...]
-    select: Predictions | None
+    select: tuple[Predictions, ...]
     faults: tuple[str, ...]
 
     @property
     def finished(self) -> bool:
         return self.run.status == "finished"
+
+    @property
+    def is_older(self) -> bool:
+        """Whether an earlier ferbench recorded it, which kept no hashes and computed fewer figures."""
+        return not self.run.predictions_sha256
 
     @property
     def final(self) -> str:
@@ -54,17 +59,20 @@ def read_subject(lying: StoredRun, run: Run, store: Store) -> Subject:
     stored = {name: found for name in run.stages if (found := store.stored_stage(name)) is not None}
     faults: list[str] = []
     report: tuple[Predictions, ...] = ()
-    select = None
+    select: tuple[Predictions, ...] = ()
     if run.status == "finished" and run.stages:
         try:
             if run.board is not None:
                 report = tuple(store.stored_predictions(run.stages[-1], run.board.fingerprint))
-            select = store.select_predictions(run)
+            if run.select_content:
+                select = tuple(store.stored_predictions(run.stages[-1], run.select_content))
+            elif (of_select := store.select_predictions(run)) is not None:
+                select = (of_select,)
         except StoreError as error:
             faults.append(error.line)
     return Subject(lying, run, stored, report, select, tuple(faults))
 
 
-def renamed(name: str, hardware: str) -> str:
-    """What an entry or a stage is called where a like one of other hardware was here before it."""
-    return fingerprint([name, hardware]) if hardware else name
+def called(name: str, run: Run) -> str:
+    """What an entry or a stage of a run is called here, where its hardware may be part of its name."""
+    return renamed(name, run.hardware) if run.hardware else name

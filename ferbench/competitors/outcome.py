@@ -1,0 +1,180 @@
+"""From answers to pairs: on each board by itself, corrected together, then over all boards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+
+from ferbench.comparison import AcrossBoards, Competitor, Pair, Samples, across_boards, compare_pairs, holm
+from ferbench.competitors.answers import BoardAnswers
+from ferbench.competitors.choice import board_in_words
+from ferbench.errors import UnknownName, UsageError
+from ferbench.records import Board, Run
+from ferbench.resampling import tally, values
+
+#: Fewer digits name too many rows, as everywhere.
+_SHORTEST_ROW = 4
+
+
+@dataclass(frozen=True, slots=True)
+class BoardOutcome:
+    """One board's pairs.
+
+    labels : how sentences name the competitors
+    means : of each over its blocks and, within them, seeds
+    runs : by competitor and block, by seed
+    """
+
+    board: Board
+    pairs: tuple[Pair, ...]
+    labels: Mapping[str, str]
+    means: Mapping[str, float]
+    runs: Mapping[str, Mapping[str, tuple[Run, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """All that a comparison says.
+
+    across : None where fewer than two competitors are on all of several boards
+    left_out : in words, what is not in any pair, or not in `across`
+    """
+
+    metric: str
+    boards: tuple[BoardOutcome, ...]
+    across: AcrossBoards | None
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        return tuple(pair for each in self.boards for pair in each.pairs)
+
+
+def compare_boards(
+    boards: Sequence[BoardAnswers],
+    metric: str = "accuracy",
+    draws: int = 10_000,
+    against: str | None = None,
+    left_out: Sequence[str] = (),
+) -> Outcome:
+    """All pairs of each board, or those with `against` alone, with Holm's correction over all of them together.
+
+    Parameters
+    ----------
+    against : a competitor by name, label or name across boards, or the first digits of its ROW
+    left_out : in words, what was left out before
+
+    Raises
+    ------
+    UnknownName, UsageError : no competitor that `against` names, or no pair with anything in common
+    """
+    of_all = None if against is None else _across_name(boards, against)
+    found: list[BoardOutcome] = []
+    notes = [*left_out]
+    for each in boards:
+        one = None
+        if of_all is not None:
+            one = next((name for name, across in each.across.items() if across == of_all), None)
+            if one is None:
+                notes.append(f"{board_in_words(each.board)}: {of_all} is not on it")
+                continue
+        pairs, apart = _pairs(each, metric, draws, one)
+        notes += apart
+        means = {one.name: mean_of(each.samples, one, metric) for one in each.competitors}
+        found.append(BoardOutcome(each.board, tuple(pairs), each.labels, means, each.runs))
+    corrected = iter(holm([pair for each in found for pair in each.pairs]))
+    found = [replace(each, pairs=tuple(next(corrected) for _ in each.pairs)) for each in found]
+    if not any(each.pairs for each in found):
+        raise UsageError(f"nothing can be compared: {'; '.join(notes)}")
+    across = None
+    if len(boards) > 1:
+        scores, unranked = _scores(boards, metric)
+        notes += unranked
+        across = across_boards(scores, metric) if scores else None
+    return Outcome(metric, tuple(each for each in found if each.pairs), across, tuple(notes))
+
+
+def mean_of(samples: Samples, competitor: Competitor, metric: str, blocks: Iterable[str] | None = None) -> float:
+    """A competitor's mean over blocks of its mean over seeds, as a fraction; of these blocks, or of all it has."""
+    keys = list(competitor.answers)
+    wanted = dict.fromkeys(block for block, _ in keys) if blocks is None else list(blocks)
+    answers = np.stack([said.argmax(axis=1) for said in competitor.answers.values()])
+    one_group = np.zeros(len(samples.labels), dtype=np.int64)
+    scores = values(tally(metric, samples.labels, answers, samples.classes, one_group, 1))
+    by_block = [np.mean([score for (block, _), score in zip(keys, scores, strict=True) if block == w]) for w in wanted]
+    return float(np.mean(by_block))
+
+
+def _pairs(board: BoardAnswers, metric: str, draws: int, against: str | None) -> tuple[tuple[Pair, ...], list[str]]:
+    """All pairs that have anything in common, and which have not."""
+    blocks = {one.name: {block for block, _ in one.answers} for one in board.competitors}
+    wanted = [(a, b) for a, b in _wanted(board.competitors, against) if not blocks[a.name].isdisjoint(blocks[b.name])]
+    missing = [pair for pair in _wanted(board.competitors, against) if pair not in wanted]
+    notes = [
+        f"{a.name} and {b.name} on {board.board.target} {board.board.split} have nothing in common to compare them on: "
+        f"{_listed(blocks[a.name])} against {_listed(blocks[b.name])}"
+        for a, b in missing
+    ]
+    if not missing:
+        return compare_pairs(board.samples, board.competitors, metric, draws, against), notes
+    # Draws come from a fixed number, so that a pair by itself has the digits that it has among others.
+    alone = (compare_pairs(board.samples, pair, metric, draws)[0] for pair in wanted)
+    return tuple(alone), notes
+
+
+def _wanted(competitors: Sequence[Competitor], against: str | None) -> Iterator[tuple[Competitor, Competitor]]:
+    if against is None:
+        yield from combinations(competitors, 2)
+        return
+    one = next(each for each in competitors if each.name == against)
+    yield from ((each, one) for each in competitors if each is not one)
+
+
+def _scores(boards: Sequence[BoardAnswers], metric: str) -> tuple[dict[str, dict[str, float]], list[str]]:
+    """Mean scores by board and competitor, of the competitors that are on all boards; none where that cannot be."""
+    everywhere = [
+        name
+        for name in dict.fromkeys(across for each in boards for across in each.across.values())
+        if all(name in each.across.values() for each in boards)
+    ]
+    some = dict.fromkeys(across for each in boards for across in each.across.values())
+    notes = [f"{name} is not ranked over boards: it is not on all of them" for name in some if name not in everywhere]
+    if len(everywhere) < 2:
+        return {}, [f"there is no ranking over the {len(boards)} boards: no two are on all of them"]
+    scores: dict[str, dict[str, float]] = {}
+    for each in boards:
+        names = {across: name for name, across in each.across.items()}
+        ranked = {one.name: one for one in each.competitors if one.name in {names[name] for name in everywhere}}
+        common = set.intersection(*({block for block, _ in one.answers} for one in ranked.values()))
+        if not common:
+            where = f"{each.board.target} {each.board.split}"
+            return {}, [*notes, f"there is no ranking over the boards: no block on {where} is of all of them"]
+        scores[each.board.fingerprint] = {
+            name: mean_of(each.samples, ranked[names[name]], metric, sorted(common)) for name in everywhere
+        }
+    return scores, notes
+
+
+def _across_name(boards: Sequence[BoardAnswers], asked: str) -> str:
+    """The name across boards of the competitor that is asked for by any of its names."""
+    wanted = asked.strip().casefold()
+    found: dict[str, None] = {}
+    for each in boards:
+        for one in each.competitors:
+            label, across = each.labels[one.name], each.across[one.name]
+            starts = [row.startswith(wanted) for row in one.rows if len(wanted) >= _SHORTEST_ROW]
+            if wanted in {name.casefold() for name in (one.name, label, across)} or any(starts):
+                found[across] = None
+    if len(found) > 1:
+        raise UsageError(f"--against {asked} is any of {', '.join(found)}: give more of its name")
+    if not found:
+        known = dict.fromkeys(name for each in boards for name in each.across.values())
+        raise UnknownName("competitor", asked, known)
+    return next(iter(found))
+
+
+def _listed(blocks: Iterable[str]) -> str:
+    return ", ".join(sorted(blocks))
