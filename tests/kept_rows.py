@@ -90,8 +90,9 @@ def kept_run(
         select_accuracy=0.0,
         reliability=(ReliabilityBin(0, 1, 0, None, None),),
         calibration=Calibration(1.0, 20, 0.0, 0.0, 0.0),
-        forgetting=(Forgetting("stills", "Test", 25, AUXILIARY, names[0], 0.0, 0.0),),
+        forgetting=(Forgetting("stills", "Test", 25, AUXILIARY, names[0], 0.0, 0.0, "0", "0"),),
         sources=(("tiny", "ef" * 32),),
+        select_sha256="0",
     )
     return derived(KeptRun(run, tuple(stages), known, scored))
 
@@ -99,7 +100,7 @@ def kept_run(
 def failed_run(strategy: str = "cascade", seed: int = 0, processor: str = "processor A") -> KeptRun:
     run = kept_run(strategy, seed, processor).run
     blank: dict[str, Any] = {"scores": (), "reliability": (), "calibration": None, "forgetting": ()}
-    blank |= {"predictions_sha256": "", "select_content": "", "select_accuracy": None}
+    blank |= {"predictions_sha256": "", "select_sha256": "", "select_content": "", "select_accuracy": None}
     return KeptRun(dataclasses.replace(run, status="failed", error="loss is not finite", **blank))
 
 

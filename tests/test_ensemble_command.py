@@ -83,7 +83,11 @@ def test_rows_are_averaged_and_shown_on_their_board(ferbench_: Call, rows: dict[
     entries = json.loads(again.stdout)["boards"][0]["entries"]
     assert {entry["row"] for entry in entries} == {row, *rows.values()}
     assert "seeds 0-1 there already" in ferbench_("ensemble", "--where", "backbone=tiny").stdout
-    assert "greedy-ensemble: seed 0 made" in ferbench_("ensemble", rows["cascade"], "--greedy", "--by", "uar").stdout
+    over = ferbench_("ensemble", rows["cascade"], "--greedy", "--by", "uar").stdout.splitlines()[0]
+    assert over.endswith("2 x tiny · greedy-ensemble: seed 0 made")
+    # Its seed is a name alone: it is paired with no seed of another row, an ensemble by seeds with each.
+    pairs = json.loads(ferbench_("compare", over.split()[1], row, rows["target-only"], "--json").stdout)["pairs"]
+    assert [pair["paired_seeds"] for pair in pairs] == [False, False, True]
 
     # Commands that look at stages and checkpoints take a row that has none.
     assert json.loads(ferbench_("cache", "verify", "--json").stdout)["faults"] == []

@@ -166,7 +166,7 @@ def test_members_are_chosen_on_select_for_each_seed(bench: Bench) -> None:
         assert loss(best) <= min(loss([place]) for place in range(3))
         by_hand = sum(told(bench, rows[place])[seed] for place in best) / len(best)
         assert told(bench, found.row)[seed] == pytest.approx(by_hand, abs=1e-6)
-        assert run.cell.strategy == "greedy-ensemble" and run.cell.backbone == "from 3 x tiny"
+        assert run.cell.strategy == "greedy-ensemble" and run.cell.backbone == "3 x tiny"
         (note,) = [
             note for note in run.notes if note.startswith(f"members chosen on select by nll of 3 rows (seed {seed})")
         ]

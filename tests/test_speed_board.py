@@ -183,3 +183,10 @@ def test_costs_are_shown_only_where_they_are_asked_for() -> None:
     header = next(line for line in board_lines(BOARD, (KNOWN,), width=220, view=COST) if line.startswith("#"))
     assert "UAR %" not in header
     assert header.split()[-8:] == ["spent", "train/s", "memory", "params", "GFLOPs", "infer/s", "p50", "ms"]
+
+
+def test_forgetting_is_a_column_where_it_is_known() -> None:
+    lines = board_lines(BOARD, (entry("a", forgotten=0.1234), entry("b", forgotten=-0.02), KNOWN), width=220, view=COST)
+    place = re.split(r"\s{2,}", lines[1]).index("forgot")
+    assert [re.split(r"\s{2,}", line)[place] for line in (lines[2], lines[3], lines[4])] == ["12.3", "-2.0", "–"]
+    assert not any("forgot" in line for line in board_lines(BOARD, (KNOWN,), width=220, view=COST))

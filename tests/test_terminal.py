@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ferbench.costs import PlanCost
+from ferbench.fingerprints import PROTOCOL_VERSION
 from ferbench.leaderboard import FailedEntry
+from ferbench.publish.board_columns import ACCURACY, CALIBRATION
 from ferbench.publish.boards import board_lines
 from ferbench.publish.catalogs import PluginView, Provided, plugin_lines
 from ferbench.publish.components import ComponentView, Fact, component_lines
@@ -230,6 +232,45 @@ def test_what_all_rows_note_is_said_once() -> None:
     assert sum("synthetic faces" in line for line in lines) == 1
     assert "all rows: synthetic faces" in lines
     assert sum("synthetic faces" in line for line in board_lines(BOARD, ENTRIES[:1], width=80)) == 1
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_what_is_not_shown_is_said(width: int) -> None:
+    view = dataclasses.replace(ACCURACY, facts=("where backbone=vgg*", "sorted by time, least first"))
+    lines = board_lines(BOARD, ENTRIES[::-1], FAILED, width=width, view=view, hidden=9_997, by_rank=False)
+    assert max(map(len, lines)) <= width
+    said = "where backbone=vgg* · sorted by time, least first · 3 of 10,000 rows shown"
+    assert squeezed([said]) in squeezed(lines)
+    # In another order than by rank there is no place that parts what beats the majority line from what does not.
+    places = [lines.index(next(line for line in lines if word in line)) for word in ("aaaaaaaaaa", "majority  ")]
+    assert places == sorted(places)
+    assert "shown" not in squeezed(board_lines(BOARD, ENTRIES, width=width))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "said"),
+    [
+        (PROTOCOL_VERSION - 1, "! stale: measured under protocol {}, this ferbench has {}: run again"),
+        (PROTOCOL_VERSION + 1, "! measured under protocol {}, this ferbench has {}: update ferbench"),
+        (PROTOCOL_VERSION, ""),
+    ],
+)
+def test_a_board_of_another_protocol_is_named(protocol: int, said: str) -> None:
+    lines = board_lines(dataclasses.replace(BOARD, protocol=protocol), ENTRIES[::2], width=80)
+    assert [line for line in lines if "ferbench" in line] == ([said.format(protocol, PROTOCOL_VERSION)] if said else [])
+
+
+def test_calibration_stands_beside_accuracy() -> None:
+    known = {"nll": 1.2345, "brier": 0.5678, "ece": 0.0449, "temperature": 1.5}
+    entries = (entry("aaaaaaaaaa", 0.6, **known, calibrated_nll=1.1, calibrated_ece=0.0151), entry("bbbbbbbbbb", 0.5))
+    lines = board_lines(BOARD, entries, width=200, view=CALIBRATION)
+    header, first = (next(line for line in lines if word in line) for word in ("# ", "aaaaaaaaaa"))
+    assert re.split(r"\s{2,}", header)[-6:] == ["NLL", "Brier", "ECE %", "T", "NLL at T", "ECE % at T"]
+    assert re.split(r"\s{2,}", first)[-6:] == ["1.23", "0.568", "4.5", "1.50", "1.10", "1.5"]
+    assert next(line for line in lines if "bbbbbbbbbb" in line).split()[-6:] == ["–"] * 6
+    narrow = squeezed(board_lines(BOARD, entries, width=40, view=CALIBRATION))
+    for words in ("Brier 0.568", "T 1.50", "NLL at T 1.10", "ECE at T 1.5 %"):
+        assert squeezed([words]) in narrow
 
 
 def test_colours_change_no_character() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -26,6 +27,8 @@ def compare_pairs(
     metric: str = "accuracy",
     draws: int = 10_000,
     against: str | None = None,
+    *,
+    corrected: bool = True,
 ) -> tuple[Pair, ...]:
     """Every competitor with every later one, or all others with `against`, which is then b.
 
@@ -41,6 +44,7 @@ def compare_pairs(
     ----------
     metric : accuracy, uar or macro_f1
     draws : at least 2
+    corrected : False leaves Holm's correction to the caller, who has pairs of other boards too
 
     Raises
     ------
@@ -56,7 +60,8 @@ def compare_pairs(
             raise UnknownName("competitor", against, by_name)
         wanted = [(each, by_name[against]) for each in competitors if each.name != against]
     board = _Board(samples, competitors, metric, draws)
-    return holm([board.pair(a, b) for a, b in wanted])
+    found = tuple(board.pair(a, b) for a, b in wanted)
+    return holm(found) if corrected else found
 
 
 def holm(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
@@ -189,6 +194,8 @@ class _Board:
             smallest_difference=smallest_difference(found),
             seeds_needed=seeds_needed(difference, found),
             samples_needed=None if units is None else -(-n * units // self._units),
+            error=math.sqrt(found.variance) if found.known else None,
+            degrees=found.degrees if found.known else None,
         )
 
     def _discordant(self, a: Competitor, b: Competitor, matched: Matched) -> tuple[int, int] | None:

@@ -67,6 +67,7 @@ class Pair:
         None where no number of them is enough on these samples, and where a side has one seed, since nothing is known
         of how seeds differ
     samples_needed : samples in all, likewise; None where no number of them is enough with these seeds
+    error, degrees : standard error of the difference and its degrees of freedom; None where there is no spread to go by
     """
 
     a: str
@@ -94,6 +95,8 @@ class Pair:
     smallest_difference: float
     seeds_needed: int | None
     samples_needed: int | None
+    error: float | None = None
+    degrees: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

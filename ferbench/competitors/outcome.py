@@ -119,9 +119,9 @@ def _pairs(board: BoardAnswers, metric: str, draws: int, against: str | None) ->
         for a, b in missing
     ]
     if not missing:
-        return compare_pairs(board.samples, board.competitors, metric, draws, against), notes
+        return compare_pairs(board.samples, board.competitors, metric, draws, against, corrected=False), notes
     # Draws come from a fixed number, so that a pair by itself has the digits that it has among others.
-    alone = (compare_pairs(board.samples, pair, metric, draws)[0] for pair in wanted)
+    alone = (compare_pairs(board.samples, pair, metric, draws, corrected=False)[0] for pair in wanted)
     return tuple(alone), notes
 
 

@@ -26,10 +26,8 @@ def backbone_of(pool: Pool, entries: Sequence[str], method: Method) -> str:
         first = next(iter(found.values())).run
         counted[first.cell.backbone] += len(found) if method.over_seeds else 1
     if len(counted) > _NAMED:
-        named = f"{counted.total()} of {len(counted)} backbones"
-    else:
-        named = " + ".join(f"{count} x {name}" if count > 1 else name for name, count in sorted(counted.items()))
-    return f"from {named}" if method.greedy else named
+        return f"{counted.total()} of {len(counted)} backbones"
+    return " + ".join(f"{count} x {name}" if count > 1 else name for name, count in sorted(counted.items()))
 
 
 def made_of(seed: int, sources: Sequence[Source], counts: Sequence[int], entries: Sequence[str], method: Method) -> str:

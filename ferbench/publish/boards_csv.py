@@ -64,7 +64,8 @@ def boards_csv(
 
     Numbers have all their digits and fractions stay fractions; what is unknown is an empty cell. Several values in a
     cell are parted by blanks (seeds, stages), commas (auxiliaries) or semicolons (notes). Text that a spreadsheet would
-    compute is defused by a `'` in front. ROW is text even where it looks like a number (`dtype={"row": str}` in pandas).
+    compute is defused by a `'` in front. ROW is text even where it looks like a number: pandas needs
+    `dtype={"row": str}` to be told.
 
     Parameters
     ----------

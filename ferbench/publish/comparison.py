@@ -322,6 +322,8 @@ def _pair_json(each: ComparedBoard, pair: Pair, count: int) -> dict[str, Any]:
         "discordant": None if pair.discordant is None else list(pair.discordant),
         "shared_stages": pair.shared_stages,
         "stages": pair.stages,
+        "standard_error": pair.error,
+        "degrees": pair.degrees,
         "smallest_difference": pair.smallest_difference,
         "seeds_needed": pair.seeds_needed,
         "samples_needed": pair.samples_needed,

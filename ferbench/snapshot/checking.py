@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ferbench.errors import FerbenchError
+from ferbench.evidence import Forgetting
 from ferbench.expressions import label_set
 from ferbench.fingerprints import PROTOCOL_VERSION, fingerprint
 from ferbench.records import Predictions, Run, Score
@@ -114,8 +115,8 @@ def _other_samples(known: Predictions, predictions: Predictions) -> str:
     """What of the samples is otherwise; labels that are withheld contradict nobody."""
     if len(known.ids) != len(predictions.ids):
         return "its number of samples is"
-    labelled = known.labels is not None and predictions.labels is not None
-    if labelled and not np.array_equal(known.labels, predictions.labels):  # type: ignore[arg-type]
+    own, other = known.labels, predictions.labels
+    if own is not None and other is not None and not np.array_equal(own, other):
         return "its labels are"
     return "its groups are" if known.groups != predictions.groups else ""
 
@@ -177,6 +178,8 @@ def _check_needed(kept: KeptRun) -> None:
     needed = [(final, run.board.fingerprint, "the board")]
     if run.select_accuracy is not None or run.calibration is not None:
         needed.append((final, run.select_content, "select"))
+    if run.select_sha256 and (final, run.select_content) not in kept.predictions:
+        raise Unsound("predictions: those of select are not there")
     for each in run.forgetting:
         if each.stage not in run.stages:
             raise Unsound(f"forgetting.stage: {each.stage[:10]} is none of its chain")
@@ -223,12 +226,14 @@ def _check_claims(kept: KeptRun, own: KeptRun) -> None:
     assert run.board is not None and other.board is not None
     _agree("board.majority", run.board.majority, other.board.majority)
     _agree("select_accuracy", run.select_accuracy, other.select_accuracy)
-    if run.predictions_sha256 != other.predictions_sha256:
-        raise Unsound("predictions_sha256: it is not the hash of the predictions that came with it")
+    _same_hash(run, other, "predictions_sha256")
+    _same_hash(run, other, "select_sha256")
     for claimed, computed in zip(run.forgetting, other.forgetting, strict=True):
         _agree("forgetting.n", claimed.n, computed.n)
         _agree("forgetting.before", claimed.before, computed.before)
         _agree("forgetting.after", claimed.after, computed.after)
+        _same_hash(claimed, computed, "before_sha256")
+        _same_hash(claimed, computed, "after_sha256")
     if run.calibration is not None:
         if other.calibration is None:
             raise Unsound("calibration: there is nothing to fit a temperature on")
@@ -237,6 +242,11 @@ def _check_claims(kept: KeptRun, own: KeptRun) -> None:
     for (_, further), (_, computed_further) in zip(kept.further, own.further, strict=True):
         _agree("further scores.n", further.n, computed_further.n)
         _agree("further scores", _values(further.scores), _values(computed_further.scores))
+
+
+def _same_hash(claimed: Run | Forgetting, computed: Run | Forgetting, name: str) -> None:
+    if getattr(claimed, name) != getattr(computed, name):
+        raise Unsound(f"{name}: it is not the hash of the predictions that came with it")
 
 
 def _values(scores: Sequence[Score]) -> dict[str, tuple[float, int]]:

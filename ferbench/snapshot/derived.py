@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ferbench.evidence import Forgetting
 from ferbench.expressions import label_set
 from ferbench.metrics import correctness, scores
 from ferbench.prediction_hash import predictions_sha256
@@ -35,16 +36,7 @@ def derived(kept: KeptRun) -> KeptRun:
         "predictions_sha256": predictions_sha256(report) if run.predictions_sha256 else "",
         "reliability": reliability_bins(report) if run.reliability else (),
         "forgetting": tuple(
-            dataclasses.replace(
-                each,
-                n=len(kept.predictions[each.stage, each.content].ids),
-                before=_accuracy(kept.predictions[each.stage, each.content]),
-                after=_accuracy(kept.predictions[final, each.content]),
-                before_sha256=predictions_sha256(kept.predictions[each.stage, each.content])
-                if each.before_sha256
-                else "",
-                after_sha256=predictions_sha256(kept.predictions[final, each.content]) if each.after_sha256 else "",
-            )
+            _forgetting(each, kept.predictions[each.stage, each.content], kept.predictions[final, each.content])
             for each in run.forgetting
         ),
     }
@@ -63,6 +55,17 @@ def derived(kept: KeptRun) -> KeptRun:
 
 def _accuracy(predictions: Predictions) -> float:
     return float(correctness(predictions).mean())
+
+
+def _forgetting(forgetting: Forgetting, before: Predictions, after: Predictions) -> Forgetting:
+    return dataclasses.replace(
+        forgetting,
+        n=len(before.ids),
+        before=_accuracy(before),
+        after=_accuracy(after),
+        before_sha256=predictions_sha256(before) if forgetting.before_sha256 else "",
+        after_sha256=predictions_sha256(after) if forgetting.after_sha256 else "",
+    )
 
 
 def _further(further: FurtherScores, predictions: Predictions) -> FurtherScores:
