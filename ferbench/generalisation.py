@@ -20,6 +20,7 @@ class FurtherEntry:
 
     of : the split's samples, as FurtherScores has them; its scores are those of the first seed
     seeds : those that were scored on it, which may be some of the row's only
+    trained_on : samples that the row was trained on, the most of any seed
     """
 
     of: FurtherScores
@@ -27,6 +28,7 @@ class FurtherEntry:
     accuracy: Interval
     uar: Interval
     macro_f1: Interval
+    trained_on: int = 0
 
     @property
     def samples(self) -> tuple[str, str, str, str]:
@@ -63,6 +65,7 @@ def as_json(found: Sequence[FurtherEntry]) -> list[dict[str, Any]]:
             "label_set": each.of.label_set,
             "content": each.of.content,
             "synthetic": each.of.synthetic,
+            "trained_on": each.trained_on,
             "seeds": list(each.seeds),
             "accuracy": interval_json(each.accuracy),
             "uar": interval_json(each.uar),
@@ -83,4 +86,5 @@ def _entry(own: Sequence[tuple[int, FurtherScores]]) -> FurtherEntry:
             raise StoreError(
                 f"the store's scores on {first.dataset} {first.split} lack {metric}: run with --also-report again"
             )
-    return FurtherEntry(first, seeds, *(interval_over_seeds(scores[metric]) for metric in _METRICS))
+    accuracy, uar, macro_f1 = (interval_over_seeds(scores[metric]) for metric in _METRICS)
+    return FurtherEntry(first, seeds, accuracy, uar, macro_f1, max(each.trained_on for _, each in own))

@@ -158,7 +158,13 @@ class _Here:
             for each in runs.values()
             if each.hardware is not None
         }
-        self.boards = store.boards()
+        # Of finished runs: what a failed one says of its board, nobody has computed.
+        self.boards = {
+            each.summary.board.fingerprint: each.summary.board
+            for runs in self.known.values()
+            for each in runs.values()
+            if each.finished and each.summary.board is not None
+        }
         self._trained_on: dict[str, set[str]] | None = None
 
     def samples(self) -> Samples:
@@ -229,6 +235,7 @@ class _Plan:
     already_there: int = 0
     _names: dict[tuple[str, int], KeptRun | None] = field(default_factory=dict)
     _theirs: dict[tuple[str, int], KeptRun] = field(default_factory=dict)
+    _called: set[tuple[str, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._theirs = {_name(each): each for each in self.found.runs}
@@ -307,8 +314,8 @@ class _Plan:
             else:
                 self._there(kept, run.entry)
             return
-        if any(_name(each) == _name(here) for each in self.taken if hardware):
-            self._conflict(kept, f"another run came with it that is called {run.row} here")
+        if _name(here) in self._called:
+            self._conflict(kept, f"another run came with it that is called row {run.row} here")
             return
         others = self._other_stages(here)
         if others:
@@ -316,6 +323,7 @@ class _Plan:
             self._conflict(kept, f"stage {number} has another checkpoint here ({others[0][:10]})")
             return
         self.taken.append(here)
+        self._called.add(_name(here))
         self._names[_name(kept)] = here
         self.merged.append(MergedRun(kept.run.row, kept.run.cell.seed, run.row, hardware))
 
@@ -338,21 +346,21 @@ class _Plan:
         answers = int((own.probabilities.argmax(axis=1) != other.probabilities.argmax(axis=1)).sum())
         apart = abs(own.probabilities - other.probabilities).max(axis=1)
         if answers:
-            differs.append(f"{answers:,} of {len(apart):,} answers")
+            differs.append(f"{answers:,} of {len(apart):,} answers are others")
         if (far := int((apart > CLOSE).sum())) and not answers:
-            differs.append(f"probabilities of {far:,} of {len(apart):,} samples, by up to {apart.max():.6f}")
+            differs.append(f"probabilities of {far:,} of {len(apart):,} samples are others, by up to {apart.max():.6f}")
         assert known.summary.final_stage is not None
         ours = self.here.checkpoints([known.summary.final_stage]).get(known.summary.final_stage)
         theirs = kept.stages[-1][1].checkpoint_sha256
         if ours != theirs:
-            differs.append(f"its last stage's checkpoint ({theirs[:10]}, here {(ours or 'none')[:10]})")
+            differs.append(f"its last stage has another checkpoint ({theirs[:10]}, here {(ours or 'none')[:10]})")
         return differs
 
     def _there(self, kept: KeptRun, entry: str) -> None:
         self.already_there += 1
-        self._names[_name(kept)] = self._called(kept, entry)
+        self._names[_name(kept)] = self._as_here(kept, entry)
 
-    def _called(self, kept: KeptRun, entry: str) -> KeptRun:
+    def _as_here(self, kept: KeptRun, entry: str) -> KeptRun:
         """A run by the name of its entry here; its last stage by the one that is here."""
         run = kept.run
         known = self.here.run(entry, run.cell.seed)

@@ -21,6 +21,7 @@ from made_rows import ENVIRONMENT, answers, made_board, made_row
 from ferbench.cli import root
 from ferbench.comparison import AcrossBoards, Pair
 from ferbench.competitors import compare_boards
+from ferbench.evidence import Member
 from ferbench.fingerprints import fingerprint
 from ferbench.metrics import correctness
 from ferbench.publish.comparison import across_lines
@@ -461,6 +462,22 @@ def test_facts_of_rows_that_are_tuned_alike_and_share_stages(made: dict[str, str
     assert "McNemar's exact test on the majority votes over seeds: p = 1, cascade alone is right on 1 sample, " in (
         next(each for each in text if each.startswith("McNemar"))
     )
+
+
+def test_facts_of_an_ensemble_and_its_member(made: dict[str, str]) -> None:
+    with open_store(made["store"], read_only=True) as store:
+        member = store.runs(row=made["cascade vgg16"])
+        others = store.runs(row=made["single vgg16"])
+    parts = [
+        (Member(one.entry, one.cell.seed, "s", 0.5), Member(o.entry, 0, "s", 0.5))
+        for one, o in zip(member, others, strict=True)
+    ]
+    mixed = [dataclasses.replace(run, members=some, entry="e" * 64) for run, some in zip(others, parts, strict=True)]
+    text = [fact.text for fact in facts(PAIR, NAMES, {"a": {"": mixed}, "b": {"": member}})]
+    rows = sorted((made["cascade vgg16"], made["single vgg16"]))
+    assert f"cascade is an ensemble: stages and tuning are those of its members, {rows[0]} and {rows[1]}" in text
+    assert f"single-stage is one of its members ({made['cascade vgg16']})" in text
+    assert not [each for each in text if "is tuned" in each or "the same stage" in each]
 
 
 @pytest.mark.parametrize("width", [40, 80])

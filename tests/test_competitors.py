@@ -94,6 +94,9 @@ def test_rows_are_told_apart_by_few_properties(store: Store) -> None:
     # Auxiliaries follow from the strategy, and device, weights and recipe are the same everywhere.
     assert telling_apart(runs) == ("backbone", "strategy")
     assert telling_apart(runs[:1]) == ()
+    # Where one is enough, the strategy is: the first and the last row differ in both.
+    assert telling_apart([runs[0], runs[-1]]) == ("strategy",)
+    assert telling_apart(runs[:2]) == ("backbone",)
     assert telling_apart(runs[:1], ["weights"]) == ("weights",)
     made_row(store, "cascade", 0.5, seeds=[0], backbone="vgg16", recipe={"lr": 0.5})
     assert telling_apart(store.leaderboard_rows()) == ("backbone", "strategy", "lr")

@@ -39,7 +39,7 @@ def scored(dataset: str, accuracy: float, content: str = "c0ffee00", **changes: 
 STORED = {
     "s0": (scored("fer", 0.40), scored("own", 0.9)),
     "s1": (scored("fer", 0.44, excluded=5),),
-    "s2": (scored("fer", 0.45),),
+    "s2": (scored("fer", 0.45, trained_on=1200),),
     "t0": (scored("fer", 0.3, content="decade00"),),
 }
 
@@ -53,6 +53,7 @@ def test_seeds_are_put_together_as_on_the_board() -> None:
     assert (own.seeds, own.accuracy) == ((0,), Interval(0.9, None, 0.88, 0.93, "bootstrap"))
     printed = as_json((fer, own))
     assert (printed[0]["dataset"], printed[0]["n"], printed[0]["seeds"]) == ("fer", 3589, [0, 1, 2])
+    assert [each["trained_on"] for each in printed] == [1200, 0]
     assert printed[1]["accuracy"] == {"mean": 0.9, "sd": None, "low": 0.88, "high": 0.93, "interval": "bootstrap"}
     assert further_entries(entry("a", (None, "nowhere")), STORED) == ()
 
@@ -70,7 +71,7 @@ def test_a_column_for_every_dataset_at_any_width(width: int) -> None:
     lines = board_lines(BOARD, entries, width=width, view=view)
     assert max(map(len, lines)) <= width
     text = re.sub(r"\s+", "", "".join(lines))
-    for fact in ("fer test c0ffee: n 3,589", "43.0 ± 2.6", "90.0 (1 of 3 seeds)", "30.0", "own test"):
+    for fact in ("fer test c0ffee: n 3,589", "43.0 ± 2.6, 1,200 seen", "90.0 (1 of 3 seeds)", "30.0", "own test"):
         assert re.sub(r"\s+", "", fact) in text, fact
     if width == 200:
         header = next(line for line in lines if line.startswith("#"))

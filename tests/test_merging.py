@@ -204,9 +204,9 @@ def test_a_run_with_other_content_is_named_and_left_out(make_store: MakeStore) -
     row = kept_run().run.row
     assert [(each.row, each.seed) for each in outcome.conflicts] == [(row, 0), (row, 1), (row, 2)]
     assert [each.differs.partition("(")[0] for each in outcome.conflicts] == [
-        "2 of 30 answers",
-        "probabilities of 1 of 30 samples, by up to 0.000100",
-        "its last stage's checkpoint ",
+        "2 of 30 answers are others",
+        "probabilities of 1 of 30 samples are others, by up to 0.000100",
+        "its last stage has another checkpoint ",
     ]
     after = rows_of(Path(store.location))
     assert all(set(kept[name]) <= set(after[name]) for name in kept)
@@ -222,6 +222,12 @@ def test_failed_runs_replace_nothing_and_give_way(make_store: MakeStore) -> None
         *(("cascade", 0, "finished"), ("cascade", 1, "finished"), ("cascade", 2, "failed"), ("lost", 0, "failed")),
     }
     assert merged_from(store, other) == (0, 4, 0, 0)
+    # What a failed run says of its board is not held against those who computed it.
+    lost = failed_run("stranger").run
+    board = dataclasses.replace(lost.board, excluded=7, target="other name")  # type: ignore[type-var]
+    early = make_store("early", KeptRun(dataclasses.replace(lost, board=board)))
+    assert merged_from(early, make_store("finished", kept_run())) == (1, 0, 0, 0)
+    assert early.boards() == {kept_run().run.board.fingerprint: kept_run().run.board}  # type: ignore[union-attr]
     # Failed elsewhere, where it is finished here, is no second row; beside finished runs of that machine it is told of.
     foreign = make_store("foreign", failed_run(seed=0, processor=B))
     assert merged_from(store, foreign) == (0, 1, 0, 0)

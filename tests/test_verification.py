@@ -24,6 +24,7 @@ from ferbench.catalog import Catalog
 from ferbench.engine import Engine
 from ferbench.ensembles import Method, make_ensemble
 from ferbench.matrix import RecipeAxis, Tune
+from ferbench.merging import merge
 from ferbench.metrics import correctness, scores
 from ferbench.prediction_hash import predictions_sha256
 from ferbench.records import Predictions
@@ -208,6 +209,29 @@ def test_rows_of_an_older_ferbench_are_checked_as_far_as_they_go(home: Home, cop
         "scores 0: calibration: an older ferbench computed none",
         "sources 0: an older ferbench kept no hashes of plugins",
     ]
+
+
+def test_rows_that_were_merged_verify_under_the_names_of_their_hardware(home: Home, copied: Path) -> None:
+    def elsewhere(record: Any) -> None:
+        record["environment"]["processor"] = "Another"
+
+    other = copied.with_name("other.sqlite")
+    shutil.copy(home.store, other)
+    with database(other) as connection:
+        edit(connection, "runs", "record", elsewhere)
+        connection.execute("UPDATE runs SET processor = 'Another' WHERE status = 'finished'")
+    with open_store(str(copied)) as store:
+        named = {run.row: run.named for run in merge(store, str(other)).merged}
+    for row in home.rows[:3]:
+        assert named[row] != row
+        found = home.verified(named[row], copied)
+        assert details(found, False) == []
+        unknown = {check.name for check in found.checks if check.ok is None}
+        assert unknown <= {"checkpoint", "weights", "members", "stages"}
+    with database(copied) as connection:
+        edit(connection, "runs", "record", put("hardware", "cpu, A third"), "json_extract(record, '$.hardware') != ''")
+    said = details(home.verified(named[home.rows[CASCADE]], copied), False)
+    assert any("its hardware is 'cpu, A third', by its environment it is 'cpu, Another'" in line for line in said)
 
 
 # --- changed in the store ---------------------------------------------------------------------------------------------
@@ -400,6 +424,7 @@ CHANGED: dict[str, tuple[Change, str, str]] = {
     ),
     # further in the record
     "the hash": (edit_run(put("predictions_sha256", "b" * 64)), "predictions", "in its record it is bbbbbbbbbbbb"),
+    "a hash that was taken away": (edit_run(put("predictions_sha256", "")), "predictions", "in its record it is ''"),
     "a reliability bin": (edit_run(put("count", 99, "reliability", 4)), "scores", "the reliability bins are other"),
     "the temperature": (
         with_column("temperature = 1.5", put("temperature", 1.5, "calibration")),
@@ -441,13 +466,23 @@ CHANGED: dict[str, tuple[Change, str, str]] = {
     "an id": (edit_predictions("ids", other), "predictions", "1 id not as in the data, the first of sample 5"),
     "two ids swapped": (edit_predictions("ids", swap), "predictions", "2 id"),
     "a label": (edit_predictions("labels", other), "predictions", "1 label not as in the data"),
-    "a probability of select": (
+    "a probability of select by the least step": (
+        edit_predictions("probabilities", least_step, "select"),
+        "predictions",
+        "the hash of the predictions",
+    ),
+    "a probability of an auxiliary by the least step": (
+        edit_predictions("probabilities", least_step, "forgetting"),
+        "scores",
+        "forgetting of big te: the hash after",
+    ),
+    "answers of select": (
         edit_predictions("probabilities", turn, "select"),
         "scores",
         "calibration: temperature",
     ),
     "an id of select": (edit_predictions("ids", other, "select"), "predictions", "1 id not as in the data"),
-    "a probability of an auxiliary": (
+    "a label of an auxiliary": (
         edit_predictions("labels", other, "forgetting"),
         "scores",
         "forgetting of big te: accuracy",

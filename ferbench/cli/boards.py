@@ -54,7 +54,7 @@ def show_generalisation(store: Store, tables: Collection[BoardTable], own: Colle
 def show_found(found: BoardRows, options: BoardOptions, reported: Sequence[ReportedResult]) -> None:
     """For a terminal: boards, what failed before it had one, and what a filter left nothing of."""
     if options.curves:
-        blocks = _curves(found.tables)
+        blocks = _curves(found)
     else:
         views = [_view(found, options, table) for table in found.tables]
         lines = _board_lines(found.tables, views, reported, by_rank=found.sort.by_rank) if found.tables else []
@@ -184,11 +184,19 @@ def _board_lines(
     return lines
 
 
-def _curves(tables: Collection[BoardTable]) -> list[list[str]]:
+def _curves(found: BoardRows) -> list[list[str]]:
     from ferbench.curves import curves
+    from ferbench.publish.boards import shown_words
     from ferbench.publish.curves import curve_lines
+    from ferbench.publish.layout import wrapped_facts
 
-    return [curve_lines(table.board, curves(table.entries), width=width(), paint=paint()) for table in tables]
+    blocks = []
+    for table in found.tables:
+        lines = curve_lines(table.board, curves(table.entries), width=width(), paint=paint())
+        hidden = shown_words(len(table.entries), table.hidden)
+        chosen = wrapped_facts([*found.choice, hidden], width()) if hidden else []
+        blocks.append([*map(paint().dim, chosen), *lines])
+    return blocks
 
 
 def _left_out(found: BoardRows) -> str:

@@ -111,10 +111,14 @@ def differing(runs: Sequence[RunSummary]) -> tuple[str, ...]:
 def telling_apart(runs: Sequence[RunSummary], first: Iterable[str] = ()) -> tuple[str, ...]:
     """Few properties that tell all rows apart that can be told apart.
 
-    A property is taken where rows differ in it that are alike in those before it: the strategy, say, and not the
-    auxiliaries where these follow from it. `first` is taken in any case.
+    One alone where one is enough, the strategy before others. Else a property is taken where rows differ in it that are
+    alike in those before it: the strategy, say, and not the auxiliaries where these follow from it. `first` is taken in
+    any case.
     """
     keys = list(dict.fromkeys(first))
+    for key in () if keys else ("strategy", *_all_keys(runs)):
+        if len({property_of(run, key) for run in runs}) == len(runs) > 1:
+            return (key,)
     groups: dict[tuple[Property, ...], list[RunSummary]] = {}
     for run in runs:
         groups.setdefault(tuple(property_of(run, key) for key in keys), []).append(run)

@@ -108,7 +108,7 @@ def _further_cells(found: Sequence[FurtherEntry]) -> dict[str, Cell]:
         name = f"{each.of.dataset} {each.of.split} {each.of.content[:6]}"
         cells |= _interval_cells(f"{name} accuracy", each.accuracy)
         cells |= {f"{name} uar": each.uar.mean, f"{name} macro_f1": each.macro_f1.mean}
-        cells |= {f"{name} n": each.of.n, f"{name} seed_count": len(each.seeds)}
+        cells |= {f"{name} n": each.of.n, f"{name} seed_count": len(each.seeds), f"{name} trained_on": each.trained_on}
     return cells
 
 

@@ -11,8 +11,8 @@ from ferbench.publish.quantities import percent, whole
 from ferbench.records import Entry
 
 _LEGEND = (
-    "accuracy % on the board and on further datasets' report splits, ± standard deviation over seeds; ranks are the "
-    "board's own, and no row is ranked by the others"
+    "accuracy % on the board and on further datasets' report splits, ± standard deviation over seeds; seen: samples "
+    "whose picture the row was trained on; ranks are the board's own, and no row is ranked by the others"
 )
 
 
@@ -27,7 +27,7 @@ def generalisation_view(found: Mapping[str, Sequence[FurtherEntry]]) -> View:
     titles = _titles(list(samples))
     columns = []
     for key in sorted(samples):
-        columns.append(known_column(f"{titles[key]} %", _accuracy(found, key), f"{titles[key]} ", " %"))
+        columns.append(known_column(f"{titles[key]} %", _accuracy(found, key), f"{titles[key]} % "))
     facts = [_fact(titles[key], samples[key]) for key in sorted(samples)]
     return View(
         columns=(*NAMING, *columns),
@@ -63,7 +63,8 @@ def _accuracy(
                 some = (
                     "" if len(each.seeds) == len(entry.seeds) else f" ({len(each.seeds)} of {len(entry.seeds)} seeds)"
                 )
-                return percent(each.accuracy.mean) + spread + some
+                seen = f", {whole(each.trained_on)} seen" if each.trained_on else ""
+                return percent(each.accuracy.mean) + spread + some + seen
         return None
 
     return text

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-from ferbench.publish.layout import PLAIN, Paint, wrapped
+from ferbench.publish.layout import PLAIN, Paint, wrapped, wrapped_facts
 from ferbench.publish.quantities import counted, joined, ranges, size
 
 #: Of runs that were left out, so many are shown.
@@ -89,10 +89,11 @@ def merge_lines(outcome: Outcome, *, dry_run: bool = False, width: int = 80, pai
         facts.append(f"{len(outcome.conflicts):,} in conflict")
     if outcome.refused:
         facts.append(f"{len(outcome.refused):,} refused")
-    lines = wrapped(f"{outcome.other}: {', '.join(facts)}", width, hanging="  ")
+    facts[0] = f"{outcome.other}: {facts[0]}"
+    lines = wrapped_facts(facts, width, hanging="  ", between=",")
     for line in _other_names(outcome.merged):
         lines += wrapped(line, width, "  ", "    ")
-    left_out = [f"conflict: row {each.row}, seed {each.seed} differs in {each.differs}" for each in outcome.conflicts]
+    left_out = [f"conflict: row {each.row}, seed {each.seed}: {each.differs}" for each in outcome.conflicts]
     left_out += [f"refused: {refused_name(each)}{each.reason}" for each in outcome.refused]
     return lines + _left_out(left_out, width, paint)
 
@@ -160,8 +161,9 @@ def snapshot_lines(folder: str, written: Written, members: Sequence[str], *, wid
 
     members : rows that went with their ensembles
     """
-    facts = [counted(written.rows, "row"), counted(written.runs, "run"), counted(written.samples, "prediction")]
-    lines = wrapped(f"{folder}: {', '.join(facts)}, {size(written.size_bytes)}", width, hanging="  ")
+    facts = [f"{folder}: {counted(written.rows, 'row')}", counted(written.runs, "run")]
+    facts += [counted(written.samples, "prediction"), size(written.size_bytes)]
+    lines = wrapped_facts(facts, width, hanging="  ", between=",")
     if members:
         noun = "row" if len(members) == 1 else "rows"
         line = f"with {noun} {joined(list(members))}, of which an ensemble is made"

@@ -16,6 +16,9 @@ _LEVEL = 0.05
 #: Of the images seen: what is less apart has the same budget.
 _SAME_BUDGET = 0.05
 
+#: Of an ensemble's members, so many are named.
+_ROWS_NAMED = 6
+
 METRIC_WORDS: Mapping[str, str] = {"accuracy": "accuracy", "uar": "UAR", "macro_f1": "macro-F1"}
 
 #: A competitor's runs by block.
@@ -87,8 +90,7 @@ def facts(pair: Pair, names: Mapping[str, str], runs: Mapping[str, Runs]) -> lis
     return [
         *_matched(pair, *sides),
         *_mcnemar(pair, *sides),
-        *_shared(pair),
-        *_tuned(*sides),
+        *(_ensembles(*sides) if any(side.members for side in sides) else [*_shared(pair), *_tuned(*sides)]),
         *_unlike(*sides),
         *(Fact(f"left out: {each}", "seeds or blocks that one side alone has were left out") for each in pair.left_out),
     ]
@@ -108,6 +110,15 @@ class _Side:
     @property
     def seeds(self) -> set[int]:
         return {run.cell.seed for runs in self.blocks for run in runs}
+
+    @property
+    def rows(self) -> set[str]:
+        return {run.row for run in self.firsts}
+
+    @property
+    def members(self) -> set[str]:
+        """Rows that are averaged, where these are ensembles."""
+        return {member.row for runs in self.blocks for run in runs for member in run.members}
 
     def each(self, value: Callable[[Run], object]) -> list[object]:
         """A value of every block's row."""
@@ -211,6 +222,23 @@ def _shared(pair: Pair) -> Iterator[Fact]:
     yield Fact(text, text)
 
 
+def _ensembles(a: _Side, b: _Side) -> Iterator[Fact]:
+    """An ensemble has no stages of its own and was not tuned; its members have and may have been."""
+    for side, other in ((a, b), (b, a)):
+        if side.members:
+            text = f"{side.name} is an ensemble: stages and tuning are those of its members, {_rows(side.members)}"
+            yield Fact(text, "an ensemble, whose stages and tuning are those of its members")
+        if inside := side.members & other.rows:
+            yield Fact(
+                f"{other.name} is one of its members ({_rows(inside)})", "an ensemble against one of its members"
+            )
+
+
+def _rows(rows: Iterable[str]) -> str:
+    some = sorted(rows)
+    return joined(some) if len(some) <= _ROWS_NAMED else f"{counted(len(some), 'row')}"
+
+
 def _tuned(a: _Side, b: _Side) -> Iterator[Fact]:
     tries = [sorted({0 if run.cell.tuning is None else len(run.cell.tuning.tries) for run in s.firsts}) for s in (a, b)]
     words = [_tries(each) for each in tries]
@@ -259,7 +287,9 @@ def _unlike(a: _Side, b: _Side) -> Iterator[Fact]:
         yield Fact(f"recipes differ in {values}", f"recipes differ in {joined([*recipes])}")
     machines = [sorted({_machine(run) for runs in side.blocks for run in runs}) for side in (a, b)]
     if machines[0] != machines[1]:
-        yield Fact(f"other hardware or software: {_against(machines[0], machines[1], str)}", "other hardware or software", True)
+        yield Fact(
+            f"other hardware or software: {_against(machines[0], machines[1], str)}", "other hardware or software", True
+        )
     if any(run.board is not None and run.board.synthetic for run in a.firsts):
         text = "synthetic faces: what holds for them need not hold for photographs"
         yield Fact(text, text)

@@ -97,18 +97,23 @@ def checked(kept: KeptRun, samples: Samples) -> KeptRun:
         raise Unsound(quoted(error.line, 200)) from error
     _check_claims(kept, own)
     for (_, content), predictions in kept.predictions.items():
-        samples.check(content, run.cell.recipe.label_set, predictions)
+        samples.check(content, _labels_of(run), predictions)
     return own
 
 
 def check_uncontested(kept: KeptRun, samples: Samples) -> None:
     """Raises Unsound where another run that came with it disagrees on what its samples are."""
     for (_, content), predictions in kept.predictions.items():
-        if samples.contested(content, kept.run.cell.recipe.label_set):
+        if samples.contested(content, _labels_of(kept.run)):
             raise Unsound(
                 f"{_named(predictions)}: rows that came together disagree on labels or groups of the same samples, "
                 "and nothing here tells which are right"
             )
+
+
+def _labels_of(run: Run) -> str:
+    """By the one name that a label set has, however it was spelled."""
+    return "" if run.board is None else run.board.label_set
 
 
 def _other_samples(known: Predictions, predictions: Predictions) -> str:

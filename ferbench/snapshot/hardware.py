@@ -56,7 +56,7 @@ def renamed_run(kept: KeptRun, members: Callable[[Member], Member]) -> KeptRun:
         forgetting=tuple(map(forgotten, run.forgetting)),
         members=tuple(map(members, run.members)),
         hardware=hardware,
-        notes=(*run.notes, merged_note(hardware)),
+        notes=tuple(dict.fromkeys((*run.notes, merged_note(hardware)))),
     )
     stages = tuple(
         (

@@ -472,7 +472,9 @@ def _add_run(connection: Connection, kept: KeptRun, location: str) -> None:
     correct = correctness(kept.report) if run.status == "finished" else None
     _check_run(run, correct)
     if run.board is not None:
-        _save_board(connection, run.board)
+        # What a failed run said of its board, nobody had computed.
+        finished = select(runs.c.id).where(runs.c.board == run.board.fingerprint, runs.c.status == "finished")
+        _save_board(connection, run.board, false() if run.status == "failed" else ~finished.exists())
     replaced = false() if run.status == "failed" else runs.c.status == "failed"
     _upsert(connection, runs, _run_columns(run, correct), ("key",), replaced)
     if connection.scalar(select(runs.c.record).where(runs.c.key == run.key)) != codec.to_json(run):
@@ -490,9 +492,10 @@ def _run_columns(run: Run, correct: NDArray[np.bool_] | None) -> dict[str, Any]:
     return columns
 
 
-def _save_board(connection: Connection, board: Board) -> None:
+def _save_board(connection: Connection, board: Board, replaced: ColumnElement[bool] | None = None) -> None:
     """The first names that a board was given stay, under whatever others its data is asked for later."""
-    _upsert(connection, boards, codec.board_columns(board), ("fingerprint",), false())
+    kept = false() if replaced is None else replaced
+    _upsert(connection, boards, codec.board_columns(board), ("fingerprint",), kept)
 
 
 def _check_run(run: Run, correct: NDArray[np.bool_] | None) -> None:

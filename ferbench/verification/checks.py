@@ -42,10 +42,6 @@ class VerifiedRow:
         """Whether nothing mismatches; what could not be checked does not count."""
         return all(check.ok is not False for check in self.checks)
 
-    def of(self, ok: bool | None) -> tuple[Check, ...]:
-        """The checks that came out so."""
-        return tuple(check for check in self.checks if check.ok is ok)
-
 
 class Findings:
     """What one check finds of one run: any number of mismatches and of things that could not be checked."""

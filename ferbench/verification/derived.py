@@ -127,7 +127,7 @@ def _compare_scores(
             if not same(getattr(own, field), getattr(score, field)):
                 what = score.metric if field == "value" else f"{score.metric}'s n"
                 findings.same(f"{where}{what}", getattr(own, field), getattr(score, field), by)
-        if own.interval != score.interval and older:
+        if own.interval != score.interval and own.interval == "wilson" and older:
             findings.unknown(f"interval of {score.metric}: an older ferbench computed it in another way")
         elif not same((own.low, own.high, own.interval), (score.low, score.high, score.interval)):
             ends = f"{shown(own.low)} to {shown(own.high)} ({own.interval})"

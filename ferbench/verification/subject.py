@@ -36,7 +36,8 @@ class Subject:
     @property
     def is_older(self) -> bool:
         """Whether an earlier ferbench recorded it, which kept no hashes and computed fewer figures."""
-        return not self.run.predictions_sha256
+        run = self.run
+        return not (run.predictions_sha256 or run.select_content or run.reliability or run.sources)
 
     @property
     def final(self) -> str:
