@@ -186,7 +186,8 @@ def test_help_imports_click_and_nothing_heavy() -> None:
 
 def test_the_commands_are_these_and_each_explains_itself(ferbench_: Call) -> None:
     assert sorted(root.commands) == [
-        *("cache", "datasets", "doctor", "leaderboard", "plan", "plugins", "predictions", "run", "speed"),
+        *("cache", "compare", "datasets", "doctor", "ensemble", "leaderboard", "merge", "plan", "plugins"),
+        *("predictions", "run", "snapshot", "speed", "verify"),
     ]
     for name in root.commands:
         assert "Usage: ferbench" in ferbench_(name, "--help").stdout
@@ -373,6 +374,7 @@ def test_plan_json_has_its_fields_and_counts(ferbench_: Call) -> None:
         "seconds": None,
         "checkpoint_bytes": None,
         "peak_memory_bytes": None,
+        "tries": 0,
     }
     ferbench_("run", *asked[:6], "-s", "source-only", "-a", "tiny-more", "--seed", "1")
     plan = planned(ferbench_, *asked)

@@ -54,7 +54,7 @@ def compare(
     diagram: Path | None,
     as_json: bool,
 ) -> None:
-    """Tell which of the ROWs is ahead, with what interval, or that the data cannot tell.
+    """Tell which ROW is ahead, or that the data cannot tell.
 
     ROW is the first digits of a row's name on the leaderboard. With --where, rows that fit are compared, and the ROWs
     that are named. Predictions of the same samples are compared, seed by seed.

@@ -26,10 +26,11 @@ from ferbench.cli.session import print_json, print_lines, reading_store, setting
 def snapshot(
     context: click.Context, folder: Path, rows: tuple[str, ...], where: tuple[str, ...], as_json: bool
 ) -> None:
-    """Write rows into FOLDER as text: runs.jsonl and predictions.csv.gz.
+    """Write rows into FOLDER as text, for others to merge.
 
-    The same rows give the same bytes, so that a snapshot can be kept under version control. `ferbench merge FOLDER`
-    takes its rows into a store. Without ROW, all rows are written. Folders of this machine are not published.
+    They go into runs.jsonl and predictions.csv.gz. The same rows give the same bytes, so that a snapshot can be kept
+    under version control. `ferbench merge FOLDER` takes its rows into a store. Without ROW, all rows are written. Folders
+    of this machine are not published.
 
     \b
     ferbench snapshot results/evidence-cpu-2.14
