@@ -88,9 +88,7 @@ class PlanInputs:
     device_kind: str
 
 
-def make_plan(
-    cells: Iterable[Cell], components: Components, inputs: PlanInputs, *, tries: Iterable[Cell] = ()
-) -> Plan:
+def make_plan(cells: Iterable[Cell], components: Components, inputs: PlanInputs, *, tries: Iterable[Cell] = ()) -> Plan:
     """Resolve every cell's chain; stages come out in first-needed order, which puts parents before children.
 
     Cells that differ only in what cannot matter to them, such as `target_share` to `target-only`, are one.

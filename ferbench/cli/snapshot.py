@@ -29,8 +29,8 @@ def snapshot(
     """Write rows into FOLDER as text, for others to merge.
 
     They go into runs.jsonl and predictions.csv.gz. The same rows give the same bytes, so that a snapshot can be kept
-    under version control. `ferbench merge FOLDER` takes its rows into a store. Without ROW, all rows are written. Folders
-    of this machine are not published.
+    under version control. `ferbench merge FOLDER` takes its rows into a store. Without ROW, all rows are written.
+    Folders of this machine are not published.
 
     \b
     ferbench snapshot results/evidence-cpu-2.14

@@ -167,7 +167,7 @@ def _totals(work: WorkLeft, cost: PlanCost, device: str) -> list[tuple[str, str]
     longest = cost.critical
     if longest.seconds is not None and len(work.training) > len(longest.stages):
         time += f"; longest chain {duration(longest.seconds)}"
-    tries = [("tries", f"{whole(cost.tries)}, to choose the cells' recipes; the rest is planned with the first of each")]
+    tries = [("tries", f"{whole(cost.tries)}, to choose the cells' recipes; what follows counts the first of each")]
     totals = [
         *(tries if cost.tries else []),
         ("cells", whole(work.cells) + (f", {whole(work.done_cells)} there already" if work.done_cells else "")),

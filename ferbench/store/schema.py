@@ -114,7 +114,7 @@ further_scores = Table(
     UniqueConstraint("stage", "dataset", "split", "content"),
 )
 
-#: `interval` is how those of UAR and macro-F1 were computed, parted by a slash where they differ; accuracy's is Wilson's.
+#: `interval` is how those of UAR and macro-F1 were computed, parted by a slash where they differ.
 #: `correct` is one bit a sample in the board's order (numpy.packbits), so that ranking every run is one query.
 runs = Table(
     "runs",
