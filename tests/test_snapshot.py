@@ -70,7 +70,8 @@ def test_six_digits_keep_answers_and_are_spelled_the_same_again(table: np.ndarra
     read = np.array(texts, dtype=np.float64).astype(np.float32)
     np.testing.assert_array_equal(read.argmax(axis=1), table.argmax(axis=1))
     assert spelled(read) == texts
-    np.testing.assert_allclose(read, table, rtol=1.1e-5, atol=0)
+    # Half a unit of the sixth digit, and one more for a winner that is raised.
+    np.testing.assert_allclose(read, table, rtol=1.6e-5, atol=0)
 
 
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cf", "Zl", "Zp")), max_size=12)
