@@ -37,7 +37,7 @@ class Tune:
     """That recipe values are to be chosen on select, instead of being axes.
 
     metric : what is compared, a name of metrics.METRICS
-    seed : of the tries; None for the smallest that no row has
+    seed : of the tries; None for tuning.TUNING_SEED
     """
 
     metric: str = "accuracy"

@@ -145,6 +145,12 @@ class Preparation:
             samples = self._roles.select(cell.target, cell.recipe.label_set)
             if samples.labels is None:
                 raise UsageError(f"{cell.target} cannot be tuned on: the labels of {samples.splits} are withheld")
+            report = self._roles.report(cell.target, cell.recipe.label_set).splits
+            if set(samples.splits.split("+")) & set(report.split("+")):
+                raise UsageError(
+                    f"target {cell.target} reports on {report}, and tries are compared on {samples.splits}: nothing "
+                    "may be chosen on what is reported; name another split, or leave --tune out"
+                )
         return found
 
     def tunings(self, found: Sequence[Candidates]) -> tuple[Tuning, ...]:
@@ -156,8 +162,9 @@ class Preparation:
         for each in found:
             first = each.cells[0]
             select = self._roles.select(first.target, first.recipe.label_set)
-            reached = [self._select_score(next(planned), each.metric) for _ in each.cells]
-            tunings.append(each.tuning(reached, select.count))
+            plans = [next(planned) for _ in each.cells]
+            reached = [self._select_score(own, each.metric) for own in plans]
+            tunings.append(each.tuning(reached, select.count, len({own.stages[-1] for own in plans})))
         return tuple(tunings)
 
     def _chosen(self, found: Sequence[Candidates]) -> list[Cell]:

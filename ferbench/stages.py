@@ -36,6 +36,7 @@ class Tuning:
     seed : of the tries; none of the seeds that are reported
     select_n : samples it was compared on
     chosen : the values of the best try
+    distinct : tries that differ in what they compute; some values do not matter to some strategies. 0 where not known
     """
 
     metric: str
@@ -43,6 +44,7 @@ class Tuning:
     select_n: int
     tries: tuple[Try, ...]
     chosen: tuple[tuple[str, RecipeValue], ...]
+    distinct: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,9 @@ from ferbench.stages import Cell, Try, Tuning
 #: What belongs to the question and not to its answer: with a larger budget or other classes, cells are no rivals.
 _NOT_TUNED = ("images_seen", "label_set")
 
+#: The seed of tries, unless another is given: no seed that people report.
+TUNING_SEED = 1_000_000
+
 #: Tries that a row's note names one by one.
 _NAMED = 6
 
@@ -39,17 +42,20 @@ class Candidates:
     cells: tuple[Cell, ...]
     seeds: tuple[int, ...]
 
-    def tuning(self, scores: Sequence[float | None], select_n: int) -> Tuning:
+    def tuning(self, scores: Sequence[float | None], select_n: int, distinct: int | None = None) -> Tuning:
         """What comes of the tries. Of equal ones the first is taken, and where all have failed the first as well.
 
         scores : of the tries on select, None for those that failed
+        distinct : tries that differ in what they compute; all of them unless told
         """
         metric = self.metric
         sign = -1 if metric in LOWER_IS_BETTER else 1
         known = [(sign * score, -place) for place, score in enumerate(scores) if score is not None]
         best = -max(known)[1] if known else 0
         tries = tuple(Try(values, score) for values, score in zip(self.values, scores, strict=True))
-        return Tuning(metric, self.cells[0].seed, select_n, tries, self.values[best])
+        return Tuning(
+            metric, self.cells[0].seed, select_n, tries, self.values[best], len(tries) if distinct is None else distinct
+        )
 
     def reported(self, tuning: Tuning) -> list[Cell]:
         """The cells that are reported: the chosen recipe with other seeds than the tries'."""
@@ -64,13 +70,21 @@ def candidates(matrix: Matrix, cells_of: Callable[[Matrix], tuple[Cell, ...]]) -
 
     Raises
     ------
-    UsageError : nothing to choose from, a value that is not to be chosen, or a try with a seed that is reported
+    UsageError : nothing to choose from, a value that is not to be chosen, more tries in one block than in another, or a
+        try with a seed that is reported
     """
-    return tuple(dict.fromkeys(each for block in (matrix, *matrix.also) for each in _of_block(block, matrix, cells_of)))
+    found = [each for block in (matrix, *matrix.also) for each in _of_block(block, matrix, cells_of)]
+    counts = sorted({len(each.values) for each in found})
+    if len(counts) > 1:
+        raise UsageError(
+            f"some rows would have {counts[0]} tries and others {counts[-1]}, and more tries alone may win: give every "
+            "block equally many values"
+        )
+    return tuple(dict.fromkeys(found))
 
 
 def tuning_seed(matrix: Matrix) -> int:
-    """The tries' seed: as given, or the smallest that no row has.
+    """The tries' seed: as given, or one that does not change when seeds are added.
 
     Raises
     ------
@@ -78,14 +92,13 @@ def tuning_seed(matrix: Matrix) -> int:
     """
     reported = {seed for block in (matrix, *matrix.also) for seed in block.seeds}
     given = None if matrix.tune is None else matrix.tune.seed
-    if given is None:
-        return next(seed for seed in itertools.count() if seed not in reported)
-    if given in reported:
+    seed = TUNING_SEED if given is None else given
+    if seed in reported:
         raise UsageError(
-            f"seed {given} would be tuned with and reported, so that its row would be the luckiest try: "
+            f"seed {seed} would be tuned with and reported, so that its row would be the luckiest try: "
             "give --tune-seed one that --seed has not"
         )
-    return given
+    return seed
 
 
 def _of_block(block: Matrix, matrix: Matrix, cells_of: Callable[[Matrix], tuple[Cell, ...]]) -> list[Candidates]:
@@ -120,4 +133,6 @@ def tuning_note(tuning: Tuning) -> str:
     else:
         what = f"{in_words(tuning.chosen)}, best of {len(tuning.tries)} tries"
     lost = f", {failed} of them failed" if failed else ""
+    if 0 < tuning.distinct < len(tuning.tries):
+        lost += f", which come to {tuning.distinct} here"
     return f"tuned: {what}{lost}, by {tuning.metric} on select (n {tuning.select_n:,}, seed {tuning.seed})"

@@ -829,7 +829,7 @@ def test_a_tuned_run_tries_the_same_values_everywhere_and_says_so(ferbench_: Cal
     (board,) = json.loads(ferbench_("leaderboard", "--json").stdout)["boards"]
     assert {entry["tries"] for entry in board["entries"]} == {4} and len(board["entries"]) == 2
     for entry in board["entries"]:
-        assert entry["notes"][0].startswith("tuned: ") and "by uar on select (n 14, seed 2)" in entry["notes"][0]
+        assert entry["notes"][0].startswith("tuned: ") and "by uar on select (n 14, seed 1000000)" in entry["notes"][0]
     plan = json.loads(ferbench_("plan", *words, "--json").stdout)
     assert (plan["tries"], plan["cells"], plan["left"]) == (8, 4, [])
     assert "0 finished" in (again := ferbench_("run", *words).stdout) and "4 there already" in again

@@ -14,7 +14,7 @@ from ferbench.leaderboard import leaderboards
 from ferbench.matrix import Matrix, RecipeAxis, Tune, unrolled
 from ferbench.publish.tuning import tuning_lines
 from ferbench.stages import Try, Tuning
-from ferbench.tuning import Candidates, candidates, tuning_note, tuning_seed
+from ferbench.tuning import TUNING_SEED, Candidates, candidates, tuning_note, tuning_seed
 
 LR = RecipeAxis("lr", (0.05, 0.001, 0.2))
 SMOOTHING = RecipeAxis("label_smoothing", (0.0, 0.1))
@@ -46,7 +46,7 @@ def test_every_row_has_all_combinations_and_no_other_value_varies() -> None:
             dataclasses.replace(cell, recipe=dataclasses.replace(cell.recipe, lr=1.0, label_smoothing=0.0))
             for cell in each.cells
         }
-        assert len(same) == 1 and {cell.seed for cell in each.cells} == {2} and each.seeds == (0, 1)
+        assert len(same) == 1 and {cell.seed for cell in each.cells} == {TUNING_SEED} and each.seeds == (0, 1)
     assert [each.cells[0].strategy for each in found(to_tune())] == ["cascade", "target-only"]
 
 
@@ -54,9 +54,14 @@ def test_values_of_one_stage_are_tried_too_and_further_blocks_have_tries_of_thei
     first = to_tune("cascade", axes=(RecipeAxis("lr", (0.1, 0.2), stage=2),))
     (each,) = found(first)
     assert each.values == ((("stage2.lr", 0.1),), (("stage2.lr", 0.2),))
-    both = dataclasses.replace(first, also=(dataclasses.replace(to_tune("target-only"), seeds=(4,), tune=None),))
-    assert [(len(each.values), each.seeds) for each in found(both)] == [(2, (0,)), (3, (4,))]
-    assert tuning_seed(both) == 1
+    block = to_tune("target-only", axes=(RecipeAxis("lr", (0.3, 0.4)),), seeds=(4,))
+    both = dataclasses.replace(first, also=(dataclasses.replace(block, tune=None),))
+    assert [(len(each.values), each.seeds) for each in found(both)] == [(2, (0,)), (2, (4,))]
+    assert {tuning_seed(both), tuning_seed(first)} == {TUNING_SEED}
+    assert tuning_seed(dataclasses.replace(both, tune=Tune(seed=1))) == 1
+    unequal = dataclasses.replace(first, also=(dataclasses.replace(to_tune("target-only"), tune=None),))
+    with pytest.raises(UsageError, match="some rows would have 2 tries and others 3"):
+        found(unequal)
 
 
 @pytest.mark.parametrize(
@@ -87,13 +92,13 @@ def test_a_tuned_row_is_the_best_on_select_with_other_seeds_and_says_what_was_tr
     # By hand: the same tries as rows of their own, scored on the stored select predictions by scikit-learn.
     for run in outcome.finished:
         tuning = run.cell.tuning
-        assert tuning.seed == 2 and run.cell.seed in (0, 1) and tuning.select_n == 21
+        assert tuning.seed == TUNING_SEED and run.cell.seed in (0, 1) and tuning.select_n == 21
         by_hand = {}
         for lr in LR.values:
             (alone,) = (
-                bench.run(run.cell.strategy, seeds=(2,), recipe={"lr": lr}).finished
+                bench.run(run.cell.strategy, seeds=(TUNING_SEED,), recipe={"lr": lr}).finished
                 or bench.engine.prepare(
-                    matrix(run.cell.strategy, seeds=(2,), recipe={"lr": lr}), calibrate=False
+                    matrix(run.cell.strategy, seeds=(TUNING_SEED,), recipe={"lr": lr}), calibrate=False
                 ).finished.values()
             )
             select = bench.store.select_predictions(alone)
@@ -101,10 +106,10 @@ def test_a_tuned_row_is_the_best_on_select_with_other_seeds_and_says_what_was_tr
         assert {dict(each.values)["lr"]: each.score for each in tuning.tries} == pytest.approx(by_hand)
         best = max(by_hand, key=lambda lr: by_hand[lr])
         assert run.cell.recipe.lr == dict(tuning.chosen)["lr"] == best
-        assert run.notes[0] == f"tuned: lr {best} of 0.05, 0.001, 0.2, by accuracy on select (n 21, seed 2)"
+        assert run.notes[0] == f"tuned: lr {best} of 0.05, 0.001, 0.2, by accuracy on select (n 21, seed 1000000)"
     # The tries are no rows, and left no checkpoint; a tuned row is another than the same recipe untuned.
     rows = {run.entry for run in outcome.finished}
-    tried = [run for run in bench.store.runs() if run.cell.seed == 2]
+    tried = [run for run in bench.store.runs() if run.cell.seed == TUNING_SEED]
     assert len(rows) == 2 and not rows & {run.entry for run in tried}
     (table,) = leaderboards(bench.store.leaderboard_rows())
     assert {entry.row: entry.tries for entry in table.entries if entry.tries} == dict.fromkeys(
@@ -130,6 +135,7 @@ def test_tries_are_trained_once_predict_no_report_split_and_leave_no_checkpoint(
 
 def test_a_try_that_fails_is_said_and_another_one_taken(bench) -> None:
     asked = to_tune("target-only", axes=(RecipeAxis("lr", (1000.0, 0.05)), RecipeAxis("momentum", (0.99,))))
+    asked = dataclasses.replace(asked, tune=Tune(seed=2))
     (run,) = tune(bench.engine, asked).finished
     scores = {dict(each.values)["lr"]: each.score for each in run.cell.tuning.tries}
     assert scores[1000.0] is None and scores[0.05] is not None and run.cell.recipe.lr == 0.05
@@ -148,9 +154,15 @@ def test_a_plan_counts_the_tries_and_is_not_run_before_them(bench) -> None:
         bench.engine.run(prepared)
 
 
-def test_data_that_is_selected_on_and_reported_is_said(bench) -> None:
-    (run,) = tune(bench.engine, to_tune("target-only", targets=("small:va",))).finished
-    assert "selected on the reported split" in run.notes and run.calibration is None
+def test_nothing_is_chosen_on_what_is_reported(bench) -> None:
+    with pytest.raises(UsageError, match="nothing may be chosen on what is reported"):
+        bench.engine.prepare(to_tune("target-only", targets=("small:va",)))
+
+
+def test_tries_that_do_not_matter_to_a_strategy_are_told(bench) -> None:
+    asked = to_tune("target-only", axes=(RecipeAxis("target_share", (0.5, 0.7)),))
+    (run,) = tune(bench.engine, asked).finished
+    assert run.cell.tuning.distinct == 1 and "which come to 1 here" in run.notes[0]
 
 
 def test_the_note_and_the_log_name_what_was_tried() -> None:
@@ -158,7 +170,7 @@ def test_the_note_and_the_log_name_what_was_tried() -> None:
     tuning = each.tuning([0.25, None, 0.5, 0.1, 0.2, 0.3], 1021)
     assert tuning_note(tuning) == (
         "tuned: lr 0.001; label_smoothing 0.0, best of 6 tries, 1 of them failed, by accuracy on select "
-        "(n 1,021, seed 1)"
+        "(n 1,021, seed 1000000)"
     )
     lines = tuning_lines([(each.cells[0], tuning)])
     assert lines[0] == "chosen  tiny · cascade · with big · on small: lr 0.001; label_smoothing 0.0"

@@ -178,7 +178,7 @@ _OPTIONS = (
         *("--tune-seed", "tune_seed"),
         type=click.IntRange(min=0),
         metavar="N",
-        help="Seed of the tries.  [default: the smallest that --seed has not]",
+        help="Seed of the tries, none that is reported.  [default: 1000000]",
     ),
     click.option(
         *("--matrix", "matrix_file"),
