@@ -50,7 +50,8 @@ def main() -> None:
 
 def ferbench(*words: str) -> str:
     """What a command prints."""
-    return subprocess.run(["ferbench", *words], check=True, capture_output=True, text=True).stdout
+    command = [sys.executable, "-m", "ferbench", *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def row_lines(rows: dict[str, Any], answers: dict[str, pd.DataFrame]) -> Iterator[float]:
@@ -82,14 +83,14 @@ def pair_lines(pairs: list[dict[str, Any]], answers: dict[str, pd.DataFrame]) ->
     """Prints every pair; yields how far its difference is from ferbench's, which no draw changes."""
     found = [recomputed(pair, answers) for pair in pairs]
     holm = multipletests([each["p"] for each in found], method="holm")[1]
-    print("\npair: difference [interval] Holm p, in points; ferbench's first")
+    print("\npair: difference in points, 95 % interval, p by Holm")
     for pair, own, corrected in zip(pairs, found, holm, strict=True):
         print(f"{pair['a']} - {pair['b']}")
-        for told in (pair, own | {"holm_p": corrected}):
+        for who, told in (("ferbench", pair), ("recomputed", own | {"holm_p": corrected})):
             ends = f"[{100 * told['low']:+.2f}, {100 * told['high']:+.2f}]"
-            print(f"    {100 * told['difference']:+.3f} {ends} p {told['holm_p']:.4f}")
+            print(f"    {who:<11}{100 * told['difference']:+.3f} {ends} p {told['holm_p']:.4f}")
         if pair["mcnemar_p"] is not None:
-            print(f"    McNemar {pair['mcnemar_p']:.6f}, {own['mcnemar_p']:.6f}")
+            print(f"    McNemar's p: ferbench {pair['mcnemar_p']:.6f}, recomputed {own['mcnemar_p']:.6f}")
             yield abs(pair["mcnemar_p"] - own["mcnemar_p"])
         yield abs(pair["difference"] - own["difference"])
 

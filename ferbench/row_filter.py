@@ -179,7 +179,12 @@ def _ordered(text: str, key: str, kind: Kind, operator: str, wanted: str) -> Cal
     if kind not in ("whole", "number", "fraction"):
         raise UsageError(f"--where {text!r}: {key} is no number: compare it with = or !=")
     limit, order = _number(text, key, kind, wanted), _ORDERS[operator]
-    return lambda found: any(order(value, limit) for value in found)
+    # A mean of three times 84 of 420 is a hair off 20 %.
+    return lambda found: any(order(limit if _near(value, limit) else value, limit) for value in found)
+
+
+def _near(value: object, limit: float) -> bool:
+    return isinstance(value, float) and math.isclose(value, limit, rel_tol=1e-9, abs_tol=1e-12)
 
 
 def _equal(text: str, key: str, kind: Kind, wanted: str, *, exact: bool) -> Callable[[Values], bool]:

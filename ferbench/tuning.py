@@ -125,14 +125,35 @@ def _name(axis: RecipeAxis) -> str:
 
 
 def tuning_note(tuning: Tuning) -> str:
-    """What a tuned row says: what was taken, of what, and on which grounds."""
+    """What a tuned row says: what was taken, of what, on which grounds, and whether better may lie beyond."""
     failed = sum(each.score is None for each in tuning.tries)
     if len(tuning.chosen) == 1 and len(tuning.tries) <= _NAMED:
-        named = ", ".join(str(value) for each in tuning.tries for _, value in each.values)
+        named = ", ".join(
+            f"{value} ({_reached(each, tuning.metric)})" for each in tuning.tries for _, value in each.values
+        )
         what = f"{in_words(tuning.chosen)} of {named}"
     else:
         what = f"{in_words(tuning.chosen)}, best of {len(tuning.tries)} tries"
-    lost = f", {failed} of them failed" if failed else ""
+        what += f", {failed} of them failed" if failed else ""
     if 0 < tuning.distinct < len(tuning.tries):
-        lost += f", which come to {tuning.distinct} here"
-    return f"tuned: {what}{lost}, by {tuning.metric} on select (n {tuning.select_n:,}, seed {tuning.seed})"
+        what += f", which come to {tuning.distinct} here"
+    if edges := at_an_edge(tuning):
+        what += f"; {' and '.join(edges)} at the edge of what was tried"
+    return f"tuned: {what}; by {tuning.metric} on select (n {tuning.select_n:,}, seed {tuning.seed})"
+
+
+def at_an_edge(tuning: Tuning) -> list[str]:
+    """The numbers that were chosen at the end of what was tried, by key: beyond it may lie better ones."""
+    found = []
+    for key, value in tuning.chosen:
+        tried = {dict(each.values)[key] for each in tuning.tries}
+        numbers = [each for each in tried if isinstance(each, (int, float)) and not isinstance(each, bool)]
+        if len(numbers) == len(tried) > 1 and value in (min(numbers), max(numbers)):
+            found.append(key)
+    return found
+
+
+def _reached(each: Try, metric: str) -> str:
+    if each.score is None:
+        return "failed"
+    return f"{each.score:.3f}" if metric in ("nll", "brier") else f"{100 * each.score:.1f} %"

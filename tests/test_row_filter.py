@@ -196,3 +196,16 @@ def test_any_text_is_a_filter_or_one_clear_line(text: str) -> None:
         assert error.line.startswith("--where") and error.exit_code == 2
     else:
         assert wanted.keeps_run(run()) in (True, False) and wanted.keeps_entry(entry()) in (True, False)
+
+
+def test_a_mean_that_is_a_hair_off_is_the_number_that_is_shown() -> None:
+    third = (84 / 420 + 84 / 420 + 84 / 420) / 3
+    assert third != 0.2
+    for text, keeps in (
+        ("accuracy>20%", False),
+        ("accuracy>=20%", True),
+        ("accuracy<=20%", True),
+        ("accuracy<20%", False),
+    ):
+        condition = parse_where([text])
+        assert condition.keeps_entry(entry(accuracy=interval(third))) is keeps, text

@@ -106,7 +106,9 @@ def test_a_tuned_row_is_the_best_on_select_with_other_seeds_and_says_what_was_tr
         assert {dict(each.values)["lr"]: each.score for each in tuning.tries} == pytest.approx(by_hand)
         best = max(by_hand, key=lambda lr: by_hand[lr])
         assert run.cell.recipe.lr == dict(tuning.chosen)["lr"] == best
-        assert run.notes[0] == f"tuned: lr {best} of 0.05, 0.001, 0.2, by accuracy on select (n 21, seed 1000000)"
+        tried = ", ".join(f"{lr} ({100 * score:.1f} %)" for lr, score in by_hand.items())
+        edge = "" if best == 0.05 else "; lr at the edge of what was tried"
+        assert run.notes[0] == f"tuned: lr {best} of {tried}{edge}; by accuracy on select (n 21, seed 1000000)"
     # The tries are no rows, and left no checkpoint; a tuned row is another than the same recipe untuned.
     rows = {run.entry for run in outcome.finished}
     tried = [run for run in bench.store.runs() if run.cell.seed == TUNING_SEED]
@@ -135,11 +137,11 @@ def test_tries_are_trained_once_predict_no_report_split_and_leave_no_checkpoint(
 
 def test_a_try_that_fails_is_said_and_another_one_taken(bench) -> None:
     asked = to_tune("target-only", axes=(RecipeAxis("lr", (1000.0, 0.05)), RecipeAxis("momentum", (0.99,))))
-    asked = dataclasses.replace(asked, tune=Tune(seed=2))
+    asked = dataclasses.replace(asked, tune=Tune(seed=1))
     (run,) = tune(bench.engine, asked).finished
     scores = {dict(each.values)["lr"]: each.score for each in run.cell.tuning.tries}
     assert scores[1000.0] is None and scores[0.05] is not None and run.cell.recipe.lr == 0.05
-    assert "1 of them failed" in run.notes[0]
+    assert "of 1000.0 (failed), 0.05 (" in run.notes[0]
     assert any(
         line.startswith("a try failed: ") and "try a smaller --set lr" in line for line in bench.reporter.warnings
     )
@@ -169,11 +171,11 @@ def test_the_note_and_the_log_name_what_was_tried() -> None:
     (each,) = found(to_tune("cascade", axes=(LR, SMOOTHING)))
     tuning = each.tuning([0.25, None, 0.5, 0.1, 0.2, 0.3], 1021)
     assert tuning_note(tuning) == (
-        "tuned: lr 0.001; label_smoothing 0.0, best of 6 tries, 1 of them failed, by accuracy on select "
-        "(n 1,021, seed 1000000)"
+        "tuned: lr 0.001; label_smoothing 0.0, best of 6 tries, 1 of them failed; lr and label_smoothing at the edge "
+        "of what was tried; by accuracy on select (n 1,021, seed 1000000)"
     )
     lines = tuning_lines([(each.cells[0], tuning)])
-    assert lines[0] == "chosen  tiny · cascade · with big · on small: lr 0.001; label_smoothing 0.0"
+    assert lines[0] == "chosen  tiny · cascade · with big · on small: lr 0.001; label_smoothing 0.0 (lr"
     assert "25.0 % with lr 0.05; label_smoothing 0.0" in " ".join(lines) and "failed with" in " ".join(lines)
     assert max(map(len, lines)) <= 80
     nothing = Tuning("nll", 1, 9, (Try((("lr", 0.1),)), Try((("lr", 0.2),))), (("lr", 0.1),))

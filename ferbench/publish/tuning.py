@@ -8,6 +8,7 @@ from ferbench.publish.layout import wrapped, wrapped_facts
 from ferbench.publish.quantities import percent
 from ferbench.recipes import in_words
 from ferbench.stages import Cell, Try, Tuning
+from ferbench.tuning import at_an_edge
 
 _WIDTH = 80
 
@@ -28,6 +29,8 @@ def tuning_lines(found: Iterable[tuple[Cell, Tuning]], width: int = _WIDTH) -> l
         chosen = in_words(tuning.chosen)
         if all(each.score is None for each in tuning.tries):
             chosen += " for want of a better one: every try failed"
+        elif edges := at_an_edge(tuning):
+            chosen += f" ({' and '.join(edges)} at the edge of what was tried)"
         lines += wrapped(f"chosen  {' · '.join([*what, *share])}: {chosen}", width, hanging="  ")
         facts = [f"{tuning.metric} on select", *(_tried(each, tuning.metric) for each in tuning.tries)]
         lines += wrapped_facts(facts, width, "  ", "  ", between=",")
