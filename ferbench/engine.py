@@ -122,6 +122,10 @@ class Engine:
         A stage that fails is recorded as failed runs of the cells that need it; the others go on. KeyboardInterrupt
         passes through: what is stored by then is what the next call goes on from.
 
+        A stage may be trained again while finished runs stand on what it predicted before. Those predictions stay, and
+        a new run that shares the stage is computed from them, so that every run agrees with what is stored.
+
+        force : compute the pending runs anew, finished or not; what they alone stand on is replaced
         stop : asked after every step; the stage that is being trained is then kept, and KeyboardInterrupt raised
         """
         if prepared.tries and prepared.pending:
@@ -136,6 +140,7 @@ class Engine:
             unpredicted={task.stage.fingerprint for task in prepared.tasks if task.evaluations},
         )
         waiting = {cell.key: cell for cell in prepared.pending}
+        again = frozenset(waiting) if force else frozenset()
         runs: list[Run] = []
 
         def settle() -> None:
@@ -160,7 +165,7 @@ class Engine:
                 if name in tried:
                     self._reporter.warn(f"a try failed: {outcome.line}")
             else:
-                self._keep(task, outcome, prepared)
+                self._keep(task, outcome, prepared, again)
                 if task.trained is None:
                     standing.unpaid[name] = outcome.result
                     standing.trained.add(name)
@@ -229,10 +234,10 @@ class Engine:
         """Stages that an earlier command has trained, and was stopped before a run could pay for them."""
         if not prepared.pending or not prepared.known:
             return {}
-        unfinished = self._store.checkpoint_needs().unfinished
-        return {name: result for name, result in prepared.known.items() if name in unfinished}
+        unpaid = self._store.checkpoint_needs().unpaid
+        return {name: result for name, result in prepared.known.items() if name in unpaid}
 
-    def _keep(self, task: StageTask, outcome: StageOutcome, prepared: Prepared) -> None:
+    def _keep(self, task: StageTask, outcome: StageOutcome, prepared: Prepared, again: Collection[str]) -> None:
         stage = task.stage
         if task.trained is None:
             self._store.save_stage(stage, outcome.result)
@@ -247,7 +252,7 @@ class Engine:
             if board is None or evaluation in beside:
                 contents.append(evaluated(self._roles, evaluation, task.label_set).content)
             for content in contents:
-                self._store.save_predictions(stage.fingerprint, content, predictions)
+                self._store.save_predictions(stage.fingerprint, content, predictions, again=again)
 
     def _drop(self, name: str | None, left: Collection[Stage], plan: Plan) -> None:
         """Delete a stage's checkpoint, made by this command, once no planned child waits for it.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ferbench.errors import DatasetError, FerbenchError
 from ferbench.records import Predictions, Score
-from ferbench.resampling import ends_over_groups, ends_over_samples, group_numbers
+from ferbench.resampling import ends_over_samples, errors_over_groups, group_numbers
 
 #: Names that `Score.metric` takes, in the order of `scores`.
 METRICS = ("accuracy", "uar", "macro_f1", "nll", "brier", "ece")
@@ -63,10 +63,12 @@ def scores(predictions: Predictions, classes: Sequence[str]) -> tuple[Score, ...
     brier : mean over samples of the squared distance to the one-hot truth summed over classes, 0 to 2 (Brier 1950)
     ece : expected calibration error over 15 equal-width bins of the top probability (Guo et al. 2017)
 
-    The intervals of UAR and macro-F1 are percentiles of a bootstrap over samples or, where these have groups, over
-    groups. Where that says nothing (one sample, one group, recalls that are all 0 or 1), they are Wilson's at the
-    effective sample size, the n at which a proportion would vary as much as the metric does by the delta method (as in
-    surveys, Dean and Pagano 2015), at most the real n. `Score.interval` says which.
+    The intervals of UAR and macro-F1 are percentiles of a bootstrap over samples. Where these have groups, they are
+    Student's t with G - 1 degrees of freedom times the standard error of a bootstrap over the G groups (Rao and Wu
+    1988), cut to 0 and 1: percentiles are too narrow where groups are few. Where a bootstrap says nothing (one sample,
+    one group, recalls that are all 0 or 1), they are Wilson's at the effective sample size, the n at which a proportion
+    would vary as much as the metric does by the delta method (as in surveys, Dean and Pagano 2015), at most the real n.
+    `Score.interval` says which.
 
     Raises
     ------
@@ -210,19 +212,32 @@ def _checked(predictions: Predictions, classes: Sequence[str]) -> tuple[NDArray[
 def _averages_over_classes(predictions: Predictions, table: NDArray[np.int64]) -> tuple[Score, Score]:
     """UAR and macro-F1 with their intervals, on the same draws."""
     n, names = int(table.sum()), ("uar", "macro_f1")
+    found = (_uar(table), _macro_f1(table))
     numbers, count = group_numbers(predictions.groups, n)
     if predictions.groups is None or count == n:
         kind, ends = "bootstrap", ends_over_samples(names, table, DRAWS)
     else:
-        kind, ends = "cluster-bootstrap", ends_over_groups(names, _tables(predictions, numbers, count), DRAWS)
+        tables = _tables(predictions, numbers, count)
+        kind, ends = "cluster-bootstrap", _ends_over_groups(names, [value for value, _ in found], tables)
     scored = []
-    for name, (value, gradient), (low, high) in zip(names, (_uar(table), _macro_f1(table)), ends, strict=True):
+    for name, (value, gradient), (low, high) in zip(names, found, ends, strict=True):
         # Draws of recalls that are all 0 or 1 differ only in the classes that they lose.
         if count > 1 and high - low > _NOTHING and _variance(gradient, table) > _NOTHING:
             scored.append(Score(name, value, n, min(low, value), max(high, value), kind))
         else:
             scored.append(Score(name, value, n, *_interval_by_effective_n(value, gradient, table)))
     return scored[0], scored[1]
+
+
+def _ends_over_groups(
+    names: Sequence[str], values: Sequence[float], tables: NDArray[np.int64]
+) -> list[tuple[float, float]]:
+    """Student's interval of each metric by how it varies over groups; of no width where nothing varies."""
+    if len(tables) < 2:
+        return [(value, value) for value in values]
+    critical = t_critical(len(tables) - 1)
+    halves = [critical * error for error in errors_over_groups(names, tables, DRAWS)]
+    return [(max(0.0, value - half), min(1.0, value + half)) for value, half in zip(values, halves, strict=True)]
 
 
 def _tables(predictions: Predictions, numbers: NDArray[np.int64], count: int) -> NDArray[np.int64]:

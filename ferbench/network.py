@@ -6,6 +6,8 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 #: Seconds that one command may spend on finding out whether there is a network, all hosts together.
@@ -76,10 +78,23 @@ def _connects(host: str, port: int, seconds: float) -> bool:
 
 _PROBE = NetworkProbe()
 
+_held_off = False
+
+
+@contextmanager
+def no_network() -> Iterator[None]:
+    """Within, every host counts as out of reach, so that ferbench downloads nothing; a plugin may still do so."""
+    global _held_off
+    before, _held_off = _held_off, True
+    try:
+        yield
+    finally:
+        _held_off = before
+
 
 def network_reachable(host: str, timeout: float = PROBE_SECONDS) -> bool:
     """Whether a host can be reached; asked once a process, two seconds at most for all hosts together.
 
-    False without asking where HF_HUB_OFFLINE is set, whatever the host: who sets it wants no network.
+    False without asking within `no_network`, and where HF_HUB_OFFLINE is set, whatever the host: who sets it wants no network.
     """
-    return _PROBE.reachable(host, timeout)
+    return not _held_off and _PROBE.reachable(host, timeout)

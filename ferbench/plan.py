@@ -244,6 +244,15 @@ def stage_fingerprint(stage: Stage, backbone: Backbone) -> str:
     return fingerprint_of_json(joined_object({**_computed(stage, backbone), **own}))
 
 
+def plan_of_stages(cell: Cell, stages: Iterable[Stage], backbone: Backbone, inputs: PlanInputs) -> CellPlan:
+    """What a cell is called by the stages that it has, whatever strategy asked for them; without stages and key.
+
+    backbone : the one that they were trained with
+    """
+    chain = list(stages)
+    return _cell_plan(cell, chain, [_computed(stage, backbone) for stage in chain], inputs)
+
+
 @functools.lru_cache(maxsize=4096)
 def _spelled_recipe(recipe: Recipe) -> str:
     # Ten thousand cells have few recipes, and spelling them is what planning would spend its time on.

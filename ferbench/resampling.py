@@ -132,22 +132,27 @@ def ends_over_samples(metrics: Sequence[str], table: NDArray[np.int64], draws: i
     n, classes = int(table.sum()), len(table)
     # The only generator of multinomials that is promised never to change.
     cells = np.random.RandomState(_SEED).multinomial(n, table.ravel() / n, size=draws)
-    return _ends(metrics, cells.reshape(draws, classes, classes))
+    drawn = _of_tables(metrics, cells.reshape(draws, classes, classes))
+    ends = [np.quantile(found, (0.025, 0.975)) for found in drawn]
+    return [(float(low), float(high)) for low, high in ends]
 
 
-def ends_over_groups(metrics: Sequence[str], tables: NDArray[np.int64], draws: int) -> list[tuple[float, float]]:
-    """The same over draws of G of the G groups, whose confusion tables are int64 [G, C, C]."""
+def errors_over_groups(metrics: Sequence[str], tables: NDArray[np.int64], draws: int) -> list[float]:
+    """Standard error of each metric over draws of G - 1 of the G groups, as in `replicates`; G is at least 2.
+
+    tables : int64 [G, C, C], each group's confusion table
+    """
     count, classes = tables.shape[:2]
     flat = tables.reshape(count, -1).astype(np.float32)
-    drawn = np.concatenate([weights @ flat for weights in drawn_weights(count, count, draws)])
-    return _ends(metrics, drawn.reshape(draws, classes, classes))
+    drawn = np.concatenate([weights @ flat for weights in drawn_weights(count, count - 1, draws)])
+    return [float(found.std()) for found in _of_tables(metrics, drawn.reshape(draws, classes, classes))]
 
 
-def _ends(metrics: Sequence[str], tables: NDArray[Any]) -> list[tuple[float, float]]:
+def _of_tables(metrics: Sequence[str], tables: NDArray[Any]) -> list[NDArray[np.float64]]:
+    """Each metric of each of some confusion tables, [draws, C, C]."""
     support, predicted = tables.sum(axis=2, dtype=np.float64), tables.sum(axis=1, dtype=np.float64)
     hits = np.diagonal(tables, axis1=1, axis2=2).astype(np.float64)
-    found = [np.quantile(metric_of(metric, support, hits, predicted), (0.025, 0.975)) for metric in metrics]
-    return [(float(low), float(high)) for low, high in found]
+    return [metric_of(metric, support, hits, predicted) for metric in metrics]
 
 
 def drawn_weights(count: int, size: int, draws: int) -> Iterator[NDArray[np.float32]]:

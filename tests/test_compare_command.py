@@ -19,14 +19,15 @@ from click.testing import CliRunner, Result
 from made_rows import ENVIRONMENT, answers, made_board, made_row
 
 from ferbench.cli import root
-from ferbench.comparison import AcrossBoards, Pair
+from ferbench.comparison import AcrossBoards, Pair, across_boards
 from ferbench.competitors import compare_boards
+from ferbench.ensembles import Method, make_ensemble
 from ferbench.evidence import Member
 from ferbench.fingerprints import fingerprint
 from ferbench.metrics import correctness
 from ferbench.publish.comparison import across_lines
 from ferbench.publish.verdicts import facts, p_words, points, sentence
-from ferbench.records import Run
+from ferbench.records import Run, StageResult
 from ferbench.store import open_store
 
 Call = Callable[..., Result]
@@ -88,10 +89,10 @@ def compare(made: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     """Calls the command; `code` is the exit code that is expected. No line is wider than the terminal."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FERBENCH_STORE", made["store"])
-    before = Path(made["store"]).read_bytes()
 
     def call(*arguments: str, code: int = 0, width: int = 80) -> Result:
         monkeypatch.setenv("COLUMNS", str(width))
+        before = Path(made["store"]).read_bytes()
         result = CliRunner().invoke(root, ["compare", *arguments], prog_name="ferbench")
         assert result.exit_code == code, result.output
         if "--json" not in arguments:
@@ -281,10 +282,11 @@ def test_several_boards(compare: Call, tmp_path: Path) -> None:
         means.setdefault(pair["board"], {}).update({pair["a"]: pair["value_a"], pair["b"]: pair["value_b"]})
     columns = [[board[name] for board in means.values()] for name in across["competitors"]]
     expected = scipy.stats.friedmanchisquare(*columns)
-    assert (across["friedman_statistic"], across["friedman_p"]) == pytest.approx((expected.statistic, expected.pvalue))
+    assert across["friedman_statistic"] == pytest.approx(expected.statistic)
+    assert across["friedman_method"] == "exact"
     result = compare("--by", "strategy", *where, "--diagram", "ranks.svg")
     text = words(result)
-    assert f"over 6 boards the ranks differ (Friedman's chi-squared {expected.statistic:.2f}, p" in text
+    assert f"over 6 boards the ranks differ (Friedman's statistic {expected.statistic:.2f}, exact p" in text
     assert f"critical difference {across['critical_difference']:.2f} (Nemenyi, 5 %)" in text
     assert "├" in result.stdout and "●" in result.stdout
     assert (tmp_path / "ranks.svg").read_text("utf-8").startswith("<svg ")
@@ -301,6 +303,123 @@ def test_several_boards(compare: Call, tmp_path: Path) -> None:
     assert not (tmp_path / "no.svg").exists()
     nowhere = compare("--by", "strategy", *where, "--diagram", "missing/ranks.svg", code=1)
     assert nowhere.stderr == "error: --diagram missing/ranks.svg: it cannot be written (No such file or directory)\n"
+
+
+# --- ensembles, seeds that were chosen, means of other blocks ---------------------------------------------------------
+
+
+def test_ensembles_over_seeds_have_no_seed(
+    compare: Call, made: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ensembles.sqlite"
+    path.write_bytes(Path(made["store"]).read_bytes())
+    a, b = made["cascade vgg16"], made["single vgg16"]
+    with open_store(str(path)) as store:
+        for run, said in [pair for row in (a, b) for pair in store.run_predictions(row)]:
+            # One is right on select where it is right at all: seed 0's first row is chosen by every measure.
+            best = dataclasses.replace(said, probabilities=np.eye(7, dtype=np.float32)[said.labels])
+            select = dataclasses.replace(best if run.cell.seed == 0 else said, split="train")
+            store.save_predictions(run.stages[-1], "5e" * 32, select)
+            store.save_run(dataclasses.replace(run, select_content="5e" * 32), correctness(said), force=True)
+            last = store.stage(run.stages[-1])
+            assert last is not None
+            first = dataclasses.replace(last, fingerprint=run.stages[0], index=0, parent=None)
+            store.save_stage(first, StageResult(first.fingerprint, 1, 1.0, 1.0, 1, (), "cpu", 2, 32, 1, "cd" * 32))
+        over = [make_ensemble(store, [row], Method()).row for row in (a, b)]
+        chosen = make_ensemble(store, [a], Method(greedy=True, steps=1))
+        by_seed = make_ensemble(store, [a, b], Method(greedy=True, steps=1))
+    assert {(member.row, member.seed) for member in chosen.runs[0].members} == {(a, 0)}
+    monkeypatch.setitem(made, "store", str(path))
+    monkeypatch.setenv("FERBENCH_STORE", str(path))
+    (pair,) = pairs(compare(*over, "--json"))
+    assert (pair["seeds"], pair["seeds_a"], pair["seeds_b"], pair["seeds_known"]) == ([], [], [], False)
+    result = compare(*over)
+    text = words(result)
+    assert "both are ensembles over seeds, on the same samples" in text and "ensembles over seeds, n = 120" in text
+    assert "-1)" not in text and "1 seed" not in text
+    # Also of one that took members of seed 0 alone, whose own number is 0.
+    for ensemble in (over[0], chosen.row):
+        (pair,) = pairs(compare(ensemble, b, "--json"))
+        assert (pair["seeds"], pair["seeds_a"], pair["paired_seeds"]) == ([0, 1, 2], [], False)
+        text = words(compare(ensemble, b))
+        assert "an ensemble over seeds against 3 seeds" in text or "3 seeds against an ensemble over seeds" in text
+        assert "over seeds against single-stage with seeds 0-2, on the same samples; interval over the seeds of" in text
+    (pair,) = pairs(compare(by_seed.row, b, "--json"))
+    assert (pair["seeds"], pair["paired_seeds"]) == ([0, 1, 2], True)
+    # With --by they would stand beside their members.
+    where = ("--where", "target=films", "--where", "backbone=*vgg16")
+    shown = json.loads(compare("--by", "strategy", *where, "--where", "tuned=no", "--json").stdout)
+    assert {pair[side] for pair in shown["pairs"] for side in "ab"} == {"cascade", "single-stage", "target-only"}
+    assert "4 ensembles, which --where ensemble=yes or the ROW would compare" in shown["left_out"]
+    asked = pairs(compare("--by", "strategy", "--where", "row=" + ",".join([over[0], chosen.row]), "--json"))
+    assert [(pair["a"], pair["b"]) for pair in asked] in (
+        [("ensemble", "greedy-ensemble")],
+        [("greedy-ensemble", "ensemble")],
+    )
+
+
+def test_seeds_that_were_not_asked_for_are_left_out_aloud(compare: Call, made: dict[str, str]) -> None:
+    a, b = made["cascade vgg16"], made["single vgg16"]
+    shown = json.loads(compare(a, b, "--where", "seed=0", "--json").stdout)
+    assert shown["left_out"] == ["seeds 1-2 of both rows, by seed=0"]
+    assert "left out: seeds 1-2 of both rows, by seed=0" in words(compare(a, b, "--where", "seed=0"))
+    refused = compare(a, b, "--where", "seed=9", code=2).stderr
+    assert refused == f"error: row {a} has no finished run that fits seed=9: it has seeds 0-2\n"
+
+
+def test_a_pair_that_cannot_be_told_begins_with_a_capital_and_says_by_what_power(
+    compare: Call, made: dict[str, str]
+) -> None:
+    result = compare(made["target"], made["tuned"])
+    (pair,) = pairs(compare(made["target"], made["tuned"], "--json"))
+    assert pair["sentence"].startswith("The data cannot tell target-only (")
+    assert "\nThe data cannot tell target-only (" in result.stdout
+    assert "with a power of 80 %, each pair by itself, if the difference seen is the true one" in words(result)
+    assert "a power of 80 %" not in words(compare(made["cascade vgg16"], made["single vgg16"]))
+
+
+@pytest.mark.usefixtures("few_draws")
+def test_means_are_over_what_all_have(
+    compare: Call, made: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "blocks.sqlite"
+    board = made_board("blocks", n=60)
+    rows: dict[tuple[str, str], str] = {}
+    with open_store(str(path)) as store:
+        for name, skill in (("one", 0.5), ("two", 0.55), ("three", 0.6), ("four", 0.4), ("five", 0.45), ("six", 0.7)):
+            for backbone, easier in (("vgg16", 0.0), ("alexnet", 0.25)):
+                if (name, backbone) != ("six", "alexnet"):
+                    own: dict[str, Any] = {"board": board, "backbone": backbone, "seeds": range(1 + (name != "one"), 3)}
+                    # Four is behind three in one block, and far ahead in the other.
+                    share = {("four", "alexnet"): 1.0, ("three", "alexnet"): 0.3}.get((name, backbone), skill + easier)
+                    rows[name, backbone] = made_row(store, name, share, **own)
+        at = {
+            name: store.runs(row=row)[-1].scores[0].value
+            for (name, backbone), row in rows.items()
+            if backbone == "vgg16"
+        }
+    monkeypatch.setitem(made, "store", str(path))
+    monkeypatch.setenv("FERBENCH_STORE", str(path))
+    result = compare("--by", "strategy")
+    shown = {match[1]: match[2] for match in re.finditer(r"^\d  ([a-z]+) +([\d.]+) ", result.stdout, re.MULTILINE)}
+    assert shown == {name: f"{100 * value:.1f}" for name, value in at.items()}
+    assert next(iter(shown)) == "six"
+    assert "! means over seed 2 of 1 block, which all have; pairs over all that both have" in words(result)
+    # A pair over both blocks may say otherwise, and is not silent about it.
+    number = {name: place for place, name in enumerate(shown, 1)}
+    ahead = [
+        (number[pair["a"]], number[pair["b"]])[:: 1 if pair["difference"] > 0 else -1]
+        for pair in pairs(compare("--by", "strategy", "--json"))
+    ]
+    turned = [f"{first} before {second}" for first, second in ahead if first > second]
+    assert f"{number['four']} before {number['three']}" in turned
+    assert f"! over all that both have, the order is another: {', '.join(turned)}" in words(result)
+    # Without a block that all have, each line says of what it is.
+    with open_store(str(path)) as store:
+        made_row(store, "seven", 0.5, board=board, backbone="alexnet", seeds=[2])
+    text = words(compare("--by", "strategy"))
+    assert "! means are not over the same blocks and seeds, so that their order tells nothing" in text
+    assert "mean over alexnet · random (seed 2)" in text and "mean over vgg16 · random (seed 2)" in text
 
 
 # --- refused ----------------------------------------------------------------------------------------------------------
@@ -324,6 +443,8 @@ def test_what_is_refused(compare: Call, made: dict[str, str], monkeypatch: pytes
     boards = compare(a, made["cascade 0"], code=2).stderr
     assert boards.startswith("error: the rows are of different boards, films val (basic7, n 120, protocol 1, board ")
     assert "set0 val" in boards and boards.count("\n") == 1
+    empty = "error: --by '' lacks a property: give one such as strategy, or several with commas between\n"
+    assert compare("--by", "", code=2).stderr == empty
     assert "rows have no 'backbon'" in compare("--where", "backbon=x", code=2).stderr
     assert "is not one of 'accuracy', 'uar', 'macro_f1'" in compare(a, b, "--metric", "nll", code=2).stderr
     monkeypatch.setenv("FERBENCH_STORE", "nothing.sqlite")
@@ -348,6 +469,9 @@ PAIR = Pair(
     n=431,
     groups=None,
     seeds=(0, 1, 2, 3, 4),
+    seeds_a=(0, 1, 2, 3, 4),
+    seeds_b=(0, 1, 2, 3, 4),
+    seeds_known=True,
     blocks=(),
     left_out=(),
     paired_seeds=True,
@@ -413,11 +537,18 @@ def test_what_could_not_be_told(changes: dict[str, Any], text: str) -> None:
 
 
 def test_sentences_of_one_seed_and_of_b_ahead() -> None:
-    one = dataclasses.replace(PAIR, seeds=(4,), holm_p=0.4)
+    one = dataclasses.replace(PAIR, seeds=(4,), seeds_a=(4,), seeds_b=(4,), seeds_known=False, holm_p=0.4)
     assert sentence(one, NAMES, 1).endswith(
         "p = 0.4, 1 seed, n = 431); a difference of 3.0 points could have been told; about 2,300 samples would tell "
-        "0.7 points if they are real"
+        "0.7 points if they are real; one seed tells nothing of seeds"
     )
+    # Seeds of both sides, one of them alone on its side: more than one in all, and still nothing is known.
+    lopsided = dataclasses.replace(one, seeds=(0, 1, 4), seeds_b=(0, 1), paired_seeds=False)
+    text = sentence(lopsided, NAMES, 1)
+    assert "1 against 2 seeds, none in common" in text and "number of seeds" not in text
+    assert text.endswith("; one seed tells nothing of seeds")
+    text = sentence(dataclasses.replace(lopsided, samples_needed=None), NAMES, 1)
+    assert text.endswith("; no number of samples alone would tell 0.7 points; one seed tells nothing of seeds")
     behind = dataclasses.replace(
         PAIR, difference=-0.031, low=-0.059, high=-0.004, holm_p=0.02, verdict="b", metric="uar"
     )
@@ -425,8 +556,8 @@ def test_sentences_of_one_seed_and_of_b_ahead() -> None:
         "single-stage is ahead of cascade by 3.1 points (UAR, 95 % interval 0.4 to 5.9, Holm-corrected p = 0.02 over 3 "
         "pairs, 5 seeds, n = 431)"
     )
-    apart = dataclasses.replace(PAIR, paired_seeds=False)
-    assert "5 seeds, none in common, n = 431" in sentence(apart, NAMES, 3)
+    apart = dataclasses.replace(behind, paired_seeds=False, seeds_a=(0, 1, 2), seeds_b=(3, 4))
+    assert "2 against 3 seeds, none in common, n = 431" in sentence(apart, NAMES, 3)
     # A second digit, where one would put an end on nothing; never a negative nothing.
     assert points(dataclasses.replace(behind, high=-0.0003)) == ("-3.10", "-5.90", "-0.03")
     assert points(dataclasses.replace(PAIR, difference=-0.0, low=-0.01)) == ("0.0", "-1.0", "2.6")
@@ -456,12 +587,50 @@ def test_facts_of_rows_that_are_tuned_alike_and_share_stages(made: dict[str, str
             name: {"": store.runs(row=made[row])} for name, row in (("a", "tuned"), ("b", "tuned"))
         }
     pair = dataclasses.replace(PAIR, shared_stages=2, groups=24)
-    text = [fact.text for fact in facts(pair, NAMES, runs)]
+    found = facts(pair, NAMES, runs)
+    text = [fact.text for fact in found]
+    assert not [fact for fact in found if "reported split" in fact.text]
     assert "both go through the same stages 1 to 2 in every seed" in text
     assert "both are tuned (6 tries), and chosen on select" in text
     assert "McNemar's exact test on the majority votes over seeds: p = 1, cascade alone is right on 1 sample, " in (
         next(each for each in text if each.startswith("McNemar"))
     )
+    clustered = "it takes samples for independent, which those of one film are not"
+    assert any(each.startswith("McNemar") and each.endswith(f"; {clustered}") for each in text)
+    assert not any(clustered in fact.text for fact in facts(PAIR, NAMES, runs))
+    # What was chosen on the samples that are reported is not said to be chosen on select.
+    chosen = [dataclasses.replace(run, notes=("selected on the reported split",)) for run in runs["a"][""]]
+    for both in (False, True):
+        changed = {"a": {"": chosen}, "b": {"": chosen} if both else runs["b"]}
+        found = facts(pair, NAMES, changed)
+        assert "both are tuned (6 tries)" in [fact.text for fact in found]
+        (warned,) = (fact.text for fact in found if fact.warning and "reported split" in fact.text)
+        assert warned == (
+            "both were selected on the reported split, which flatters them"
+            if both
+            else "cascade was selected on the reported split, which flatters it, single-stage was not"
+        )
+
+
+def test_facts_of_one_seed_on_a_side(made: dict[str, str]) -> None:
+    with open_store(made["store"], read_only=True) as store:
+        runs: dict[str, Mapping[str, list[Run]]] = {
+            "a": {"": store.runs(row=made["tuned"])},
+            "b": {"": store.runs(row=made["elsewhere"])},
+        }
+    one = dataclasses.replace(
+        PAIR, paired_seeds=False, seeds=(2, 8, 9), seeds_a=(2,), seeds_b=(8, 9), seeds_known=False
+    )
+    found = facts(one, NAMES, runs)
+    text = "no seed in common: 2 against 8-9, on the same samples; interval over the seeds of single-stage and samples"
+    assert text in [fact.text for fact in found]
+    alone = [fact.text for fact in found if fact.warning and "1 seed" in fact.text]
+    assert alone == ["cascade has 1 seed: says nothing of other seeds of it"]
+    assert "majority votes" in next(fact.text for fact in found if fact.text.startswith("McNemar"))
+    both = facts(dataclasses.replace(one, seeds_b=(9,)), NAMES, runs)
+    assert "no seed in common: 2 against 9, on the same samples; interval over samples" in [fact.text for fact in both]
+    assert len([fact for fact in both if fact.warning and "has 1 seed" in fact.text]) == 2
+    assert not [fact for fact in both if "majority votes" in fact.text]
 
 
 def test_facts_of_an_ensemble_and_its_member(made: dict[str, str]) -> None:
@@ -484,16 +653,20 @@ def test_facts_of_an_ensemble_and_its_member(made: dict[str, str]) -> None:
 def test_ranks_over_boards_that_cannot_be_told_apart(width: int) -> None:
     names = ("a competitor with a long name", *(f"number {each}" for each in range(9)))
     nemenyi = tuple((a, b, 0.9) for index, a in enumerate(names) for b in names[index + 1 :])
-    across = AcrossBoards("uar", 3, names, (1.5, *(2.5,) * 9), 2.0, 0.37, 4.5, nemenyi, (names,))
+    across = AcrossBoards("uar", 7, names, (1.5, *(2.5,) * 9), 2.0, 0.37, 4.5, nemenyi, (names,), "permutation")
     lines = across_lines(across, fewest=6, width=width)
     assert max(map(len, lines)) <= width
     text = " ".join(" ".join(lines).split())
-    assert "over 3 boards the data cannot tell the ranks apart (Friedman's chi-squared 2.00, p = 0.37, UAR, 10" in text
+    assert "over 7 boards the data cannot tell the ranks apart (Friedman's statistic 2.00, p by permutation = 0" in text
     assert "is 4.50 ranks apart or more: no pair is" in text
     assert "Friedman's test comes first" in text
     told = dataclasses.replace(across, friedman_p=0.01, nemenyi=tuple((a, b, 0.01) for a, b, _ in nemenyi))
     text = " ".join(" ".join(across_lines(told, fewest=6, width=width)).split())
     assert "45 of 45 pairs are" in text and "Friedman's test comes first" not in text
+    few = across_boards({str(n): {"a": 2.0, "b": 1.0} for n in range(5)})
+    text = " ".join(" ".join(across_lines(few, fewest=6, width=width)).split())
+    assert "over 5 boards the data cannot tell the ranks apart (Friedman's statistic 5.00, exact p = 0.062" in text
+    assert "which of them can be told apart is said from 6 boards up" in text and "Nemenyi's test at" not in text
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -269,6 +269,17 @@ def test_films_that_all_differ_by_the_same_are_no_certainty():
     assert pair.verdict == "undecided"
 
 
+def test_constant_answers_on_films_of_equal_classes_are_no_certainty():
+    # One says 0 and the other 1 of 12 films with 4 and 3 of each: every film differs by the same.
+    labels = np.tile([0, 0, 0, 0, 1, 1, 1, 2], 12)
+    films = tuple(f"f{i // 8}" for i in range(96))
+    sides = [row(name, {0: np.full(96, answer)}, classes=3) for name, answer in (("a", 0), ("b", 1))]
+    (pair,) = compare_pairs(board(labels, films, classes=3), sides)
+    assert pair.difference == pytest.approx(1 / 8) and pair.verdict == "undecided"
+    d = (labels == 0).astype(float) - (labels == 1)
+    assert pair.error == pytest.approx(d.std(ddof=1) / np.sqrt(96), rel=0.03) and pair.groups is None
+
+
 def test_seeds_are_paired_where_both_have_them():
     samples, (first, second) = noisy_rows(4, 80, "ab", seeds=4)
     less = replace(second, answers={key: found for key, found in second.answers.items() if key[1] in (1, 3)})

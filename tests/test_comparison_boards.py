@@ -48,19 +48,20 @@ def test_demsars_example():
     assert 12 * 14 / (4 * 5) * ((ranks**2).sum() - 4 * 25 / 4) == pytest.approx(9.28, abs=5e-3)
     expected = scipy.stats.friedmanchisquare(*np.array(list(DEMSAR.values())).T)
     assert found.friedman_statistic == pytest.approx(expected.statistic)
-    assert found.friedman_p == pytest.approx(expected.pvalue)
+    # Chi-squared is only near to what is drawn from fourteen boards.
+    assert (found.friedman_p, found.friedman_method) == (pytest.approx(expected.pvalue, abs=0.005), "permutation")
     assert found.friedman_p < 0.05
     # No two ranks are 1.25 apart, as the paper has it.
     assert found.groups == (("C4.5+m+cf", "C4.5+m", "C4.5+cf", "C4.5"),)
 
 
-@pytest.mark.parametrize(("boards", "count"), [(2, 2), (6, 3), (9, 6), (30, 5)])
+@pytest.mark.parametrize(("boards", "count"), [(6, 2), (6, 3), (9, 6), (30, 5)])
 def test_as_scikit_posthocs_and_scipy_have_it(boards, count):
     import scikit_posthocs
 
     rng = np.random.default_rng(boards)
     # Two digits make ties.
-    table = (rng.random((boards, count)) + 0.15 * np.arange(count)).round(1 if boards > 2 else 6)
+    table = (rng.random((boards, count)) + 0.15 * np.arange(count)).round(1 if count > 2 else 6)
     names = tuple("abcdef"[:count])
     found = across_boards(named(dict(zip(map(str, range(boards)), table, strict=True)), names))
     nemenyi = scikit_posthocs.posthoc_nemenyi_friedman(-table).to_numpy()
@@ -69,20 +70,23 @@ def test_as_scikit_posthocs_and_scipy_have_it(boards, count):
         assert p == pytest.approx(nemenyi[i, j], abs=1e-6)
     if count > 2:
         expected = scipy.stats.friedmanchisquare(*table.T)
-        assert (found.friedman_statistic, found.friedman_p) == pytest.approx((expected.statistic, expected.pvalue))
+        assert found.friedman_statistic == pytest.approx(expected.statistic)
+        # From 30 boards on it is the same distribution; below, what that one only comes near to.
+        assert found.friedman_p == pytest.approx(expected.pvalue, abs=1e-12 if boards == 30 else 0.03)
+        assert found.friedman_method == {6: "exact", 9: "permutation", 30: "chi-squared"}[boards]
     # Nemenyi's p and the critical difference are one test.
     ranks = dict(zip(found.competitors, found.average_ranks, strict=True))
     for a, b, p in found.nemenyi:
         assert (p < 0.05) == (abs(ranks[a] - ranks[b]) > found.critical_difference)
         together = any(a in group and b in group for group in found.groups)
-        assert together == (p >= 0.05)
+        assert together == (p >= 0.05 or found.friedman_p >= 0.05)
 
 
 def test_as_autorank_has_it():
     import autorank
     import pandas
 
-    table = np.random.default_rng(3).random((12, 5)) + 0.1 * np.arange(5)
+    table = np.random.default_rng(3).random((30, 5)) + 0.1 * np.arange(5)
     found = across_boards(named({str(i): row for i, row in enumerate(table)}, tuple("abcde")))
     expected = autorank.autorank(
         pandas.DataFrame(table, columns=list("abcde")), force_mode="nonparametric", order="descending"
@@ -108,10 +112,54 @@ def test_groups_are_maximal_and_overlap():
 
 
 def test_all_alike_is_no_difference():
-    found = across_boards(named({"one": (0.5, 0.5), "two": (0.4, 0.4)}, ("a", "b")))
+    found = across_boards(named({str(i): (i / 10, i / 10) for i in range(6)}, ("a", "b")))
     assert (found.average_ranks, found.friedman_statistic, found.friedman_p) == ((1.5, 1.5), 0.0, 1.0)
     assert found.nemenyi == (("a", "b", 1.0),)
     assert found.groups == (("a", "b"),)
+
+
+@pytest.mark.parametrize("boards", [2, 5, 8, 20])
+def test_two_competitors_are_a_sign_test(boards):
+    for wins in {boards, boards - 1, boards // 2}:
+        found = across_boards(named({str(i): (int(i < wins), int(i >= wins)) for i in range(boards)}, ("a", "b")))
+        assert found.friedman_p == pytest.approx(scipy.stats.binomtest(wins, boards).pvalue)
+        assert found.friedman_method == "exact"
+
+
+def test_exact_p_counts_all_ways_to_deal_out_the_ranks():
+    # Ties on two of the boards.
+    ranks = np.array([(1, 2, 3), (1.5, 1.5, 3), (2, 1, 3), (1, 2.5, 2.5)])
+    sums = [np.sum(deal, axis=0) for deal in itertools.product(*(list(itertools.permutations(row)) for row in ranks))]
+    squares = np.array([((each - 8) ** 2).sum() for each in sums])
+    found = across_boards(named({str(i): -row for i, row in enumerate(ranks)}, ("a", "b", "c")))
+    assert found.friedman_p == pytest.approx(np.mean(squares >= ((ranks.sum(axis=0) - 8) ** 2).sum()))
+    assert (len(sums), found.friedman_method) == (6**4, "exact")
+
+
+def test_drawn_permutations_come_near_the_exact_p_and_are_the_same_every_time(monkeypatch):
+    table = named({str(i): row for i, row in enumerate(np.random.default_rng(6).random((5, 4)))})
+    exact = across_boards(table)
+    monkeypatch.setattr("ferbench.comparison.friedman._COUNTED", 1)
+    drawn = across_boards(table)
+    assert (exact.friedman_method, drawn.friedman_method) == ("exact", "permutation")
+    assert drawn.friedman_p == pytest.approx(exact.friedman_p, abs=0.006)
+    assert across_boards(table) == drawn
+    # What no draw comes up to has the smallest p that there is.
+    clear = across_boards(named({str(i): range(9) for i in range(8)}, tuple("abcdefghi")))
+    assert clear.friedman_p == pytest.approx(1 / 100_001)
+
+
+def test_few_boards_tell_no_groups_apart():
+    five, six = (across_boards(named({str(i): (2, 1) for i in range(n)}, ("a", "b"))) for n in (5, 6))
+    assert five.friedman_p == pytest.approx(2 / 2**5)
+    assert (five.average_ranks, five.critical_difference, five.nemenyi, five.groups) == ((1.0, 2.0), None, (), ())
+    assert six.critical_difference is not None
+    assert six.groups == (("a",), ("b",))
+    # Seven of eight: Nemenyi's p is below 5 %, as normal numbers have it, and that of the sign test is not.
+    eight = across_boards(named({str(i): (int(i > 0), int(i == 0)) for i in range(8)}, ("a", "b")))
+    assert eight.friedman_p == pytest.approx(18 / 2**8)
+    assert eight.nemenyi[0][2] < 0.05
+    assert eight.groups == (("a", "b"),)
 
 
 def test_what_cannot_be_ranked_is_said_in_one_line():

@@ -372,8 +372,8 @@ def test_predictions_of_other_samples_are_refused(store: Store) -> None:
     }
     for number, (words, wrong) in enumerate(broken.items()):
         row = made_row(store, "single-stage", 0.5, name=str(number))
-        stage = store.runs(row=row)[1].stages[-1]
-        store.save_predictions(stage, board.fingerprint, wrong)
+        run = store.runs(row=row)[1]
+        store.save_predictions(run.stages[-1], board.fingerprint, wrong, again=[run.key])
         with pytest.raises(StoreError, match=f"row {row}, seed 1.*{words}"):
             found(store, asked(store, [sound, row]))
     missing = made_row(store, "lp-ft", 0.5, without_predictions=True)
@@ -383,7 +383,7 @@ def test_predictions_of_other_samples_are_refused(store: Store) -> None:
     renamed = made_row(store, "target-only", 0.5)
     for run, each in store.run_predictions(renamed):
         other = dataclasses.replace(each, ids=tuple(f"folder/{name}" for name in each.ids))
-        store.save_predictions(run.stages[-1], board.fingerprint, other)
+        store.save_predictions(run.stages[-1], board.fingerprint, other, again=[run.key])
     assert len(only(store, asked(store, [sound, renamed])).competitors) == 2
 
 

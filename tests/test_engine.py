@@ -261,6 +261,9 @@ def test_what_a_stopped_command_has_spent_is_on_the_row_that_it_was_for(make_ben
         make_bench("stopped", stop_after=1).run("cascade")
     (run,) = make_bench("stopped").run("cascade").finished
     assert run.spent_seconds == pytest.approx(run.train_seconds)
+    # What a finished run has paid for, no failed one that shares it charges again.
+    failed = dataclasses.replace(run, key="0" * 64, entry="0" * 64, status="failed", scores=(), error="no memory")
+    make_bench("stopped").store.save_run(failed, None)
     (other,) = make_bench("stopped").run("source-only").finished
     assert other.train_seconds > 0 == other.spent_seconds
 

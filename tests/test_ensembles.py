@@ -10,9 +10,12 @@ from sklearn.metrics import accuracy_score, log_loss, recall_score
 from tiny import Bench
 
 from ferbench.ensembles import Ensemble, Method, make_ensemble
+from ferbench.ensembles.making import same_select
+from ferbench.ensembles.pool import Source
 from ferbench.errors import StoreError, UsageError
 from ferbench.inference import Inference
 from ferbench.leaderboard import leaderboards
+from ferbench.metrics import correctness
 from ferbench.records import Run
 from ferbench.settings import Settings
 
@@ -112,7 +115,7 @@ def test_the_same_ensemble_is_there_already_however_its_rows_are_named(bench: Be
     run, report = bench.store.run_predictions(cascade)[1]
     turned = dataclasses.replace(report, probabilities=report.probabilities[:, ::-1].copy())
     assert run.board is not None
-    bench.store.save_predictions(run.stages[-1], run.board.fingerprint, turned)
+    bench.store.save_predictions(run.stages[-1], run.board.fingerprint, turned, again=[run.key])
     changed = made(bench, *rows)
     assert (changed.made, changed.made_again, changed.there_already) == ((1,), (1,), (0, 2, 3))
     by_hand = sum(told(bench, row)[1] for row in rows) / 3
@@ -176,6 +179,35 @@ def test_members_are_chosen_on_select_for_each_seed(bench: Bench) -> None:
     assert over.row != found.row
     singles = [run.select_accuracy for row in rows for run in bench.store.runs(row=row)]
     assert over.runs[0].select_accuracy is not None and over.runs[0].select_accuracy >= max(filter(None, singles))
+
+
+def test_members_are_not_chosen_on_different_select_samples(bench: Bench) -> None:
+    """Two halves of a split may have the same labels in the same order."""
+    rows = rows_of(bench, (0,))
+    cascade, other = rows["cascade"], rows["target-only"]
+    ((run, report),) = bench.store.run_predictions(other)
+    select = bench.store.select_predictions(run)
+    assert select is not None
+    refused = "row {1}, seed 0 has other select samples than row {0}, seed 0".format(*sorted((cascade, other)))
+
+    def becomes(content: str, ids: tuple[str, ...]) -> None:
+        bench.store.save_predictions(run.stages[-1], content, dataclasses.replace(select, ids=ids))
+        changed = dataclasses.replace(run, select_content=content)
+        bench.store.save_run(changed, correctness(report), force=True)
+
+    turned = tuple(f"of another half/{name}" for name in select.ids)
+    becomes("another content", select.ids)
+    with pytest.raises(UsageError, match=refused):
+        made(bench, cascade, other, greedy=True)
+    # One picture has two names in two copies of a dataset.
+    becomes(run.select_content, turned)
+    assert made(bench, cascade, other, greedy=True).made == (0,)
+    # Where one row is too old to have a hash, names decide.
+    source = Source(run, report, select)
+    old = Source(dataclasses.replace(run, select_content=""), report, select)
+    renamed = dataclasses.replace(old, select=dataclasses.replace(select, ids=turned))
+    assert same_select(source, old)
+    assert not same_select(source, renamed)
 
 
 def test_what_cannot_be_put_together(bench: Bench) -> None:

@@ -10,8 +10,11 @@ import pytest
 from sklearn.metrics import accuracy_score
 from tiny import Bench, bar_dataset, matrix, tiny_catalog
 
+from ferbench.data.roles import LabelledImages
 from ferbench.engine import Engine
-from ferbench.records import Run
+from ferbench.fitting import Fitting
+from ferbench.prediction_hash import predictions_sha256
+from ferbench.records import Predictions, Run
 from ferbench.settings import Settings
 
 
@@ -55,8 +58,6 @@ def test_one_auxiliary_alone_is_not_forgotten_by_what_ends_with_it(bench: Bench)
 
 
 def test_shared_stages_predict_once_and_the_plan_counts_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ferbench.fitting import Fitting
-
     asked: list[tuple[str, str]] = []
     predicted = Fitting.predicted
     monkeypatch.setattr(
@@ -110,6 +111,40 @@ def test_known_stages_predict_from_their_checkpoint_or_not_at_all(bench: Bench) 
     trained = bench.store.images_trained()
     (board,) = bench.engine.run(planned).finished
     assert board.stages == last.stages and board.forgetting == () and bench.store.images_trained() == trained
+
+
+def test_what_a_finished_row_stands_on_stays_when_its_stage_is_trained_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cascade,) = bench.run("cascade").finished
+    first = cascade.stages[0]
+    assert not bench.engine._bench.checkpoints.holds(first)
+    predicted = Fitting.predicted
+
+    def elsewhere(self: Fitting, samples: LabelledImages) -> Predictions:
+        """As other hardware would have it."""
+        found = predicted(self, samples)
+        return dataclasses.replace(found, probabilities=found.probabilities[:, ::-1].copy())
+
+    monkeypatch.setattr(Fitting, "predicted", elsewhere)
+
+    def before() -> str:
+        found = stored(bench, cascade, "big", first)
+        assert found is not None
+        return predictions_sha256(found)
+
+    trained = bench.store.images_trained()
+    (probe,) = bench.run("cascade+linear-probe").finished
+    assert probe.stages[0] == first and bench.store.images_trained() == trained + 64
+    assert cascade.forgetting[0].before_sha256 == probe.forgetting[0].before_sha256 == before()
+    # Computed anew, a row gets predictions of its own, and takes none that another row stands on.
+    (again,) = bench.run("cascade", force=True).finished
+    assert again.predictions_sha256 != cascade.predictions_sha256
+    assert again.forgetting[0].before_sha256 == before() == cascade.forgetting[0].before_sha256
+    assert again.forgetting[0].after_sha256 != cascade.forgetting[0].after_sha256
+    # With both of them, nothing is left that would keep it.
+    bench.run("cascade cascade+linear-probe", force=True)
+    assert before() != cascade.forgetting[0].before_sha256
 
 
 def test_nothing_is_said_of_what_has_no_report_split_of_its_own(make_bench: Callable[..., Bench]) -> None:

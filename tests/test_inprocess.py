@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from ferbench.errors import TrainingError
+from ferbench.errors import CheckpointLost, TrainingError
 from ferbench.executors import inprocess
 from ferbench.executors.inprocess import StageFailure, execute
 from ferbench.recipes import Recipe
 from ferbench.records import StageResult
 from ferbench.stages import RANDOM_WEIGHTS, Stage
-from ferbench.worker import StageOutcome, StageTask
+from ferbench.worker import Evaluation, StageOutcome, StageTask
 
 #: A workbench on which nobody asks for an end.
 IDLE: Any = SimpleNamespace(stop=lambda: False)
@@ -98,6 +98,26 @@ def test_a_foreign_exception_is_one_line_with_its_type(run) -> None:  # type: ig
 def test_an_interrupt_passes_through(run) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(KeyboardInterrupt):
         run(TASKS, {"b": KeyboardInterrupt()})
+
+
+def test_a_lost_parent_that_is_trained_again_predicts_what_it_could_be_done_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanted = (Evaluation("big", "report"),)
+    optional = dataclasses.replace(task("a"), evaluations=wanted, trained=result("a"), optional=True)
+    asked: list[tuple[str, tuple[Evaluation, ...]]] = []
+
+    def run_stage(task: StageTask, *arguments: object, **options: object) -> StageOutcome:
+        name = task.stage.fingerprint
+        asked.append((name, task.evaluations if task.trained is None else ()))
+        if len(asked) == 2:
+            raise CheckpointLost("a", "it is gone")
+        return StageOutcome(result(name), ())
+
+    monkeypatch.setattr(inprocess, "run_stage", run_stage)
+    known = {"a": result("a")}
+    list(execute([optional, task("b", "a")], IDLE, Watch(), known, {"a": task("a")}))  # type: ignore[arg-type]
+    assert asked == [("a", ()), ("b", ()), ("a", wanted), ("b", ())]
 
 
 def test_outcomes_come_as_soon_as_they_are_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,7 +170,7 @@ def test_time_to_an_accuracy(ferbench_: Call) -> None:
     text = ferbench_("--reach", "40", "--sort", "reach", "--where", "board=b").stdout
     assert re.search(r"1{10} .* 4\.0 s$", text, re.MULTILINE) and "to 40 %: training until" in text
     (board,) = json.loads(ferbench_("--reach", "40", "--json", "--where", "board=b").stdout)["boards"]
-    assert board["entries"][0]["reach"] == {"accuracy": 0.4, "train_seconds": 4.0, "reached": 2}
+    assert board["entries"][0]["reach"] == {"accuracy": 0.4, "train_seconds": 4.0, "reached": 2, "seeds": 2}
     # Of the second row no epoch was looked at: its whole training counts. Of the others no stage is stored.
     assert [entry["reach"]["train_seconds"] for entry in board["entries"]] == [4.0, 8.0, None, None]
     assert "--sort reach needs" in ferbench_("--sort", "reach", code=2).stderr

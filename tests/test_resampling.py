@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from ferbench.resampling import (
     RESAMPLED,
     drawn_weights,
-    ends_over_groups,
     ends_over_samples,
+    errors_over_groups,
     group_numbers,
     replicates,
     tally,
@@ -109,14 +109,18 @@ def test_ends_over_samples_are_those_of_drawn_samples():
         assert ends == pytest.approx(np.quantile(replicates(counted, 4000), (0.025, 0.975)), abs=0.006)
 
 
-def test_ends_over_groups_are_wide_where_groups_are_alike_within():
+def test_errors_over_groups_are_large_where_groups_are_alike_within():
     # 30 films of 10 samples, each all right or all wrong: as good as 30 samples, not 300.
     right = np.repeat(np.arange(30) % 3 > 0, 10)
     tables = np.zeros((30, 2, 2), dtype=np.int64)
     labels = np.tile([0, 1], 150)
     np.add.at(tables, (np.repeat(np.arange(30), 10), labels, np.where(right, labels, 1 - labels)), 1)
-    ((low, high),) = ends_over_groups(("uar",), tables, 4000)
-    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(2 / 9 / 30), rel=0.06)
+    (error,) = errors_over_groups(("uar",), tables, 4000)
+    # That of a mean, from the variance without bias.
+    assert error == pytest.approx(np.sqrt(2 / 9 / 29), rel=0.04)
+    # Two groups are drawn one at a time.
+    (error,) = errors_over_groups(("uar",), tables[:2], 4000)
+    assert error == pytest.approx(np.std([0, 1], ddof=1) / np.sqrt(2), rel=0.01)
     ((low, high),) = ends_over_samples(("uar",), tables.sum(axis=0), 4000)
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(2 / 9 / 300), rel=0.06)
 

@@ -24,8 +24,10 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
 from ferbench.errors import StoreError, StoreOutdated, UnknownName, UsageError
+from ferbench.evidence import Forgetting
 from ferbench.fingerprints import fingerprint
 from ferbench.metrics import correctness, scores
+from ferbench.prediction_hash import predictions_sha256
 from ferbench.recipes import Recipe
 from ferbench.records import (
     Board,
@@ -42,7 +44,7 @@ from ferbench.records import (
     Training,
 )
 from ferbench.stages import RANDOM_WEIGHTS, Cell, InitialWeights, Stage, StageChange, TrainingPart
-from ferbench.store import codec, connection, migrations, open_store
+from ferbench.store import KeptRun, codec, connection, migrations, open_store
 from ferbench.store.filesystem import file_system
 from ferbench.store.outdated import copy_of
 from ferbench.store.schema import metadata
@@ -439,6 +441,102 @@ def test_a_finished_run_must_be_whole(store):
     with pytest.raises(StoreError, match="failed, so it has no correctness"):
         store.save_run(make_failed(), correct)
     assert store.runs() == []
+
+
+def test_predictions_that_a_finished_run_stands_on_stay(store):
+    parent = fingerprint("parent")
+    lost = Forgetting("fer2013", "test", BOARD.n, "auxiliary", parent, 0.5, 0.4)
+    first, second = make_predictions(1), make_predictions(2)
+    run, correct = make_run("a", 1, select_content="select", forgetting=(lost,))
+    run = dataclasses.replace(run, predictions_sha256=predictions_sha256(first))
+    named = [(FINAL, BOARD.fingerprint), (FINAL, "select"), (FINAL, "auxiliary"), (parent, "auxiliary")]
+    free = [(FINAL, "further"), (parent, BOARD.fingerprint), (parent, "select")]
+
+    def save(predictions, **given):
+        for stage, content in (*named, *free):
+            store.save_predictions(stage, content, predictions, **given)
+
+    def of_first():
+        hashes = {key: predictions_sha256(store.stored_predictions(*key)[0]) for key in (*named, *free)}
+        return [key for key, found in hashes.items() if found == predictions_sha256(first)]
+
+    for name in ("parent", "final stage"):
+        store.save_stage(make_stage(name), make_result(name))
+    save(second)
+    save(first)
+    assert of_first() == [*named, *free]
+    # As long as no finished run names them, the last ones stay; a run of others is refused.
+    store.save_run(make_failed("a", 1), None)
+    save(second)
+    with pytest.raises(StoreError, match=r"other predictions of row .* from another process meanwhile"):
+        store.save_run(run, correct)
+    save(first)
+    store.save_run(run, correct)
+    # A second writer of the cell, or whoever trains its stages again, replaces none of them.
+    save(second)
+    assert of_first() == named
+    other, other_correct = make_run("a", 2)
+    other = dataclasses.replace(other, key=run.key, predictions_sha256=predictions_sha256(second))
+    store.save_run(other, other_correct)
+    assert store.runs() == [run]
+    # Computed anew, it keeps nothing; another run that shares the parent keeps what it stands on there.
+    sharing, its_correct = make_run("b", 1, stages=(parent, fingerprint("b")), forgetting=(lost,))
+    store.save_run(sharing, its_correct)
+    save(second, again=[run.key])
+    assert of_first() == [(parent, "auxiliary")]
+    store.save_run(other, other_correct, force=True)
+    assert store.finished([run.key]) == {run.key: other}
+
+
+def test_of_rows_that_name_no_select_samples_all_of_the_target_stay(store):
+    store.save_stage(make_stage(), make_result())
+    store.save_run(*make_run())
+    for content, dataset, kept in (("select", "sfew", 1), ("auxiliary", "fer2013", 2)):
+        for seed in (1, 2):
+            said = dataclasses.replace(make_predictions(seed), dataset=dataset)
+            store.save_predictions(FINAL, content, said)
+        assert_same(
+            store.stored_predictions(FINAL, content)[0], dataclasses.replace(make_predictions(kept), dataset=dataset)
+        )
+
+
+def test_a_board_of_failed_runs_alone_gives_way_to_the_first_finished_one(store):
+    wrong = dataclasses.replace(BOARD, n=21, target="a guess")
+    store.save_run(dataclasses.replace(make_failed("b"), board=wrong), None)
+    assert store.boards() == {BOARD.fingerprint: wrong}
+    store.save_run(*make_run())
+    store.save_run(dataclasses.replace(make_failed("c"), board=wrong), None)
+    run, correct = make_run("d", board=dataclasses.replace(BOARD, target="another name"))
+    store.save_run(run, correct)
+    assert store.boards() == {BOARD.fingerprint: BOARD}
+
+
+def test_what_another_writer_has_put_in_meanwhile_is_not_merged_over(store):
+    report = make_predictions(1)
+    run, _ = make_run("a", 1, stages=(FINAL,), predictions_sha256=predictions_sha256(report))
+    kept = KeptRun(run, ((make_stage(), make_result()),), {(FINAL, BOARD.fingerprint): report})
+    trained = dataclasses.replace(make_result(), checkpoint_sha256="ef" * 32)
+    store.save_stage(make_stage(), trained)
+    with pytest.raises(StoreError, match=f"got stage {FINAL[:10]} with another checkpoint from another process"):
+        store.add([kept])
+    assert store.runs() == [] and store.stage_result(FINAL) == trained
+    # Of no run's predictions nothing stays; those of another finished run do, and this one is not taken in.
+    store.save_stage(make_stage(), make_result())
+    store.save_predictions(FINAL, BOARD.fingerprint, make_predictions(2))
+    own, own_correct = make_run("b", 2, stages=(FINAL,), predictions_sha256=predictions_sha256(make_predictions(2)))
+    store.save_run(own, own_correct)
+    with pytest.raises(StoreError, match=f"got other predictions of row {run.row}, seed 1 from another process"):
+        store.add([kept])
+    assert store.runs() == [own]
+
+
+def test_leftover_predictions_give_way_to_those_of_a_merged_run(store):
+    report = make_predictions(1)
+    run, _ = make_run("a", 1, stages=(FINAL,), predictions_sha256=predictions_sha256(report))
+    store.save_stage(make_stage(), make_result())
+    store.save_predictions(FINAL, BOARD.fingerprint, make_predictions(2))
+    store.add([KeptRun(run, ((make_stage(), make_result()),), {(FINAL, BOARD.fingerprint): report})])
+    assert_same(store.run_predictions(run.row)[0][1], report)
 
 
 def test_the_tables_hold_what_python_promises(store, path):

@@ -636,7 +636,7 @@ def forged(store: Path, row: str, folder: Path) -> None:
             calibration=calibration(select, better),
         )
         assert run.board is not None
-        opened.save_predictions(run.stages[-1], run.board.fingerprint, better)
+        opened.save_predictions(run.stages[-1], run.board.fingerprint, better, again=[run.key])
         opened.save_run(run, correctness(better), force=True)
 
 

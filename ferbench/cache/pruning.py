@@ -30,11 +30,13 @@ class Needs:
     finals : of the last stages of finished runs, the rows
     known : stages that were trained
     unfinished : stages that a cell which is not finished may go on from
+    unpaid : stages that no finished run stands on, so that their training is on no row yet
     """
 
     finals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     known: Collection[str] = frozenset()
     unfinished: Collection[str] = frozenset()
+    unpaid: Collection[str] = frozenset()
 
     def fate(self, entry: CacheEntry) -> Fate:
         """Whether an entry may go."""

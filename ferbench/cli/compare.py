@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("rows", metavar="[ROW]...", nargs=-1)
 @click.option(
     "--where",
-    metavar="KEY=VALUE[,VALUE]",
+    metavar="CONDITION",
     multiple=True,
     help="Choose rows by their properties, as in `leaderboard`; may be given several times.",
 )
@@ -60,7 +60,8 @@ def compare(
     that are named. Predictions of the same samples are compared, seed by seed.
 
     With --by strategy, rows are put together by their strategy, and matched by backbone, weights, part of train and
-    device. Where rows are on several boards, pairs are made on each of them, and ranks are compared over all.
+    device. Ensembles take part if they are named, or asked for with --where ensemble=yes. Where rows are on several
+    boards, pairs are made on each of them, and ranks are compared over all.
 
     \b
     ferbench compare 0123456789 abcdef0123
@@ -104,15 +105,17 @@ def _outcome(
 
 
 def _across(across: AcrossBoards) -> list[str]:
+    from ferbench.comparison import FEWEST_BOARDS
     from ferbench.publish.comparison import across_lines
-    from ferbench.publish.critical_difference import FEWEST_BOARDS, diagram_lines
+    from ferbench.publish.critical_difference import diagram_lines
 
     drawn = diagram_lines(across, width()) if across.boards >= FEWEST_BOARDS else []
     return across_lines(across, drawn, fewest=FEWEST_BOARDS, width=width(), paint=paint())
 
 
 def _write_diagram(path: Path, across: AcrossBoards | None) -> None:
-    from ferbench.publish.critical_difference import FEWEST_BOARDS, diagram_svg
+    from ferbench.comparison import FEWEST_BOARDS
+    from ferbench.publish.critical_difference import diagram_svg
 
     boards = 0 if across is None else across.boards
     if across is None or boards < FEWEST_BOARDS:

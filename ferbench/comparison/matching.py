@@ -40,7 +40,7 @@ def match(a: Competitor, b: Competitor) -> Matched:
     both = {block: of_a[block] & of_b[block] for block in common}
     paired = any(both.values())
     if paired:
-        blocks, seeds = _most_runs(both)
+        blocks, seeds = most_runs(both)
         seeds_a = seeds_b = tuple(sorted(seeds))
     else:
         blocks = tuple(common)
@@ -57,7 +57,8 @@ def _seeds_by_block(competitor: Competitor) -> dict[str, set[int]]:
     return found
 
 
-def _most_runs(both: Mapping[str, set[int]]) -> tuple[tuple[str, ...], set[int]]:
+def most_runs(both: Mapping[str, set[int]]) -> tuple[tuple[str, ...], set[int]]:
+    """The blocks and seeds that leave the most runs, of the seeds that all sides have in each block; none without."""
     candidates = [*both.values(), set.intersection(*both.values())]
     best: tuple[tuple[str, ...], set[int]] = ((), set())
     for seeds in sorted(filter(None, candidates), key=sorted):

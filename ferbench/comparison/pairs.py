@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ferbench.comparison.matching import Matched, match
-from ferbench.comparison.records import Competitor, Pair, Samples
+from ferbench.comparison.records import OVER_SEEDS, Competitor, Pair, Samples
 from ferbench.comparison.spread import LEVEL, Side, judged, seeds_needed, smallest_difference, spread, units_needed
 from ferbench.errors import FerbenchError, UnknownName, UsageError
 from ferbench.resampling import RESAMPLED, group_numbers, replicates, tally, values
@@ -37,8 +37,9 @@ def compare_pairs(
     seeds. What drawn seeds add to the variance is summed exactly instead of drawn, and what samples and seeds make vary
     together is counted once (`spread.Spread.variance`). Interval and p are Student's t at the standard error so found,
     with Satterthwaite's degrees of freedom, so that few seeds or films are taken for the little that they tell; then
-    comes Holm's correction over all pairs. Blocks are fixed. One seed tells nothing of seeds: the interval is then of
-    samples alone.
+    comes Holm's correction over all pairs. Where groups show no spread at all, samples are drawn too, and what they
+    tell holds where it is less. Blocks are fixed. One seed tells nothing of seeds: the interval is then of samples
+    alone.
 
     Parameters
     ----------
@@ -141,6 +142,8 @@ class _Board:
 
     def __init__(self, samples: Samples, competitors: Sequence[Competitor], metric: str, draws: int) -> None:
         self._samples, self._metric = samples, metric
+        self._competitors, self._draws = competitors, draws
+        self._ungrouped: _Board | None = None
         numbers, units = group_numbers(samples.groups, len(samples.labels))
         self._grouped = samples.groups is not None and units > 1
         if not self._grouped:
@@ -152,8 +155,21 @@ class _Board:
         drawn = replicates(counted, draws) if units > 1 else np.empty((0, len(keys)))
         self._drawn = _Drawn({key: at for at, key in enumerate(keys)}, values(counted), drawn)
 
+    def _sample_by_sample(self) -> _Board:
+        if self._ungrouped is None:
+            self._ungrouped = _Board(replace(self._samples, groups=None), self._competitors, self._metric, self._draws)
+        return self._ungrouped
+
     def pair(self, a: Competitor, b: Competitor) -> Pair:
         """Not yet corrected for the number of pairs."""
+        found = self._pair(a, b)
+        if not self._grouped or found.error is not None:
+            return found
+        # Films that all hold as much of each class differ in nothing where answers are constant; their samples do.
+        alone = self._sample_by_sample().pair(a, b)
+        return alone if alone.p > found.p else found
+
+    def _pair(self, a: Competitor, b: Competitor) -> Pair:
         matched = match(a, b)
         side_a = self._drawn.side(a, matched.blocks, matched.seeds_a)
         side_b = self._drawn.side(b, matched.blocks, matched.seeds_b)
@@ -174,7 +190,10 @@ class _Board:
             board=self._samples.board,
             n=n,
             groups=self._units if self._grouped else None,
-            seeds=tuple(sorted({*matched.seeds_a, *matched.seeds_b})),
+            seeds=_own_seeds({*matched.seeds_a, *matched.seeds_b}),
+            seeds_a=_own_seeds(matched.seeds_a),
+            seeds_b=_own_seeds(matched.seeds_b),
+            seeds_known=found.seeds_known,
             blocks=() if matched.blocks == ("",) else matched.blocks,
             left_out=matched.left_out,
             paired_seeds=matched.paired,
@@ -205,6 +224,10 @@ class _Board:
         right_a = majority([a.answers[block, seed] for seed in matched.seeds_a]) == self._samples.labels
         right_b = majority([b.answers[block, seed] for seed in matched.seeds_b]) == self._samples.labels
         return int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+
+
+def _own_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
+    return tuple(sorted(set(seeds) - {OVER_SEEDS}))
 
 
 def majority(answers: Sequence[NDArray[np.float32]]) -> NDArray[np.int64]:

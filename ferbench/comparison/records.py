@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+#: Stands in a competitor's keys for the seed of what has none, an ensemble over seeds; no outcome names it.
+OVER_SEEDS = -1
+
+
 @dataclass(frozen=True, slots=True)
 class Samples:
     """The samples of one board, in its order.
@@ -32,7 +36,8 @@ class Competitor:
 
     name : how it is shown, such as ROW or `cascade`
     answers : probabilities float32 [n, C] by (block, seed), in the order of the board. The block is empty for a single
-        row, else what rows of both sides are matched by, such as `vgg16 · random`
+        row, else what rows of both sides are matched by, such as `vgg16 · random`; the seed is OVER_SEEDS for an
+        ensemble over seeds
     stages : by the same keys, the chain's fingerprints, to tell what two competitors share
     """
 
@@ -48,7 +53,10 @@ class Pair:
 
     n : samples of the board
     groups : films or people that were drawn; None where samples were
-    seeds : that were compared: those of both where `paired_seeds`, else those of either side
+    seeds : that were compared: those of both where `paired_seeds`, else those of either side; none of an ensemble over
+        seeds
+    seeds_a, seeds_b : those of each side; empty for an ensemble over seeds, which is one run
+    seeds_known : whether each side has two seeds or more, so that anything is known of how seeds differ
     blocks : that were averaged over, empty for two single rows
     left_out : in words, seeds and blocks that were not compared
     paired_seeds : False where the two have no seed in common, and each side's seeds were taken by themselves
@@ -62,10 +70,10 @@ class Pair:
     verdict : who is ahead, where holm_p is below 5 %
     shared_stages : stages that both have in each seed, fewest over the seeds
     stages : of a
-    smallest_difference : that such a comparison would tell with a power of 80 %; 1 where none would
-    seeds_needed : seeds in all with which a difference as large as the one seen would be told with a power of 80 %.
-        None where no number of them is enough on these samples, and where a side has one seed, since nothing is known
-        of how seeds differ
+    smallest_difference : that such a comparison would tell with a power of 80 %, the pair by itself, not corrected for
+        others; 1 where none would
+    seeds_needed : seeds in all with which a difference as large as the one seen would be told with a power of 80 %, the
+        pair by itself. None where no number of them is enough on these samples, and where not `seeds_known`
     samples_needed : samples in all, likewise; None where no number of them is enough with these seeds
     error, degrees : standard error of the difference and its degrees of freedom; None where there is no spread to go by
     """
@@ -76,6 +84,9 @@ class Pair:
     n: int
     groups: int | None
     seeds: tuple[int, ...]
+    seeds_a: tuple[int, ...]
+    seeds_b: tuple[int, ...]
+    seeds_known: bool
     blocks: tuple[str, ...]
     left_out: tuple[str, ...]
     paired_seeds: bool
@@ -105,9 +116,11 @@ class AcrossBoards:
 
     average_ranks : of `competitors`, in their order; 1 is best
     friedman_statistic, friedman_p : of no difference between any of them; corrected for ties
-    critical_difference : of two average ranks, by Nemenyi at 5 %
-    nemenyi : first competitor, second, p
-    groups : maximal sets whose average ranks lie within the critical difference, best first; sets of one included
+    critical_difference : of two average ranks, by Nemenyi at 5 %; None over fewer than six boards
+    nemenyi : first competitor, second, p; empty likewise
+    groups : maximal sets whose average ranks lie within the critical difference, best first; sets of one included;
+        all in one where Friedman's test tells nothing; empty likewise
+    friedman_method : where friedman_p is from: all permutations of ranks within boards, drawn ones, or chi-squared
     """
 
     metric: str
@@ -119,3 +132,4 @@ class AcrossBoards:
     critical_difference: float | None
     nemenyi: tuple[tuple[str, str, float], ...]
     groups: tuple[tuple[str, ...], ...]
+    friedman_method: Literal["exact", "permutation", "chi-squared"] = "chi-squared"

@@ -143,7 +143,7 @@ def judged(difference: float, found: Spread) -> tuple[float, float, float]:
 
 
 def _without_spread(difference: float, units: int) -> tuple[float, float, float]:
-    """Where all samples, or all groups, say the same.
+    """Where all samples say the same: that both answer alike, or that one side is right everywhere.
 
     That is little to know where there are few of them: the interval is Wilson's, and p that of a sign test.
     """

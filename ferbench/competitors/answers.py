@@ -8,13 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ferbench.comparison import Competitor, Samples
+from ferbench.comparison import OVER_SEEDS, Competitor, Samples
 from ferbench.competitors.naming import NamedBoard
-from ferbench.errors import StoreError
+from ferbench.errors import FerbenchError, StoreError
 from ferbench.records import Board, Predictions, Run
 
 #: From an entry's hash to its finished runs, each with its predictions on the board.
 ReadAnswers = Callable[[str], Sequence[tuple[Run, Predictions]]]
+
+#: The strategy of ensembles whose members were chosen among others.
+_CHOSEN = "greedy-ensemble"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,9 @@ def read_answers(named: NamedBoard, read: ReadAnswers) -> BoardAnswers:
             seeds = {summary.seed for summary in summaries}
             found = [(run, said) for run, said in reader.row(summaries[0].entry) if run.cell.seed in seeds]
             for run, said in found:
-                answers[block, _paired_as(run)] = said.probabilities
-                stages[block, _paired_as(run)] = run.stages
+                paired_as = OVER_SEEDS if reader.over_seeds(run) else run.cell.seed
+                answers[block, paired_as] = said.probabilities
+                stages[block, paired_as] = run.stages
             of_block[block] = tuple(run for run, _ in found)
         rows = tuple(dict.fromkeys(run.row for some in of_block.values() for run in some))
         competitors.append(Competitor(one.name, rows, answers, stages))
@@ -64,11 +68,6 @@ def read_answers(named: NamedBoard, read: ReadAnswers) -> BoardAnswers:
         across={one.name: one.across for one in named.competitors},
         runs=runs,
     )
-
-
-def _paired_as(run: Run) -> int:
-    """The seed that a run is paired by; -1 for an ensemble over seeds, whose own number says nothing of its members."""
-    return -1 if any(member.seed != run.cell.seed for member in run.members) else run.cell.seed
 
 
 class _Reader:
@@ -91,6 +90,25 @@ class _Reader:
                 self._check(run, said)
             self._rows[entry] = found
         return self._rows[entry]
+
+    def over_seeds(self, run: Run) -> bool:
+        """Whether a run is an ensemble over seeds, whose own seed says nothing of its members.
+
+        Members of several seeds tell. One that chose its members may have taken those of its own number alone: it is
+        then the only run of its row, though its members' rows have other seeds.
+        """
+        if any(member.seed != run.cell.seed for member in run.members):
+            return True
+        if not run.members or run.cell.strategy != _CHOSEN or len(self.row(run.entry)) > 1:
+            return False
+        return any(self._other_seeds(entry, run.cell.seed) for entry in {member.entry for member in run.members})
+
+    def _other_seeds(self, entry: str, seed: int) -> bool:
+        try:
+            return any(run.cell.seed != seed for run, _ in self._read(entry))
+        except FerbenchError:
+            # A member may be in the store that the ensemble was merged from alone.
+            return False
 
     @property
     def samples(self) -> Samples:

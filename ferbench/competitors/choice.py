@@ -44,6 +44,9 @@ class Question:
         return not self.rows or any(each.key != "seed" for each in self.where.conditions)
 
 
+#: Of rows whose seeds were left out, so many are named.
+_ROWS_NAMED = 6
+
 #: A finished run and its board.
 _OnBoard = tuple[RunSummary, Board]
 
@@ -64,15 +67,17 @@ def choose(question: Question, summaries: Sequence[RunSummary]) -> tuple[tuple[C
 
     Raises
     ------
-    UsageError : named rows of different protocols, or no row that fits
+    UsageError : named rows of different protocols, or no row that fits, be it a named one
     StoreError : a named row without a finished run
     """
     wanted = [run for run in summaries if _wanted(question, run)]
     wanted = _measured(question, wanted, summaries)
-    _check_named(question, wanted)
-    notes = [*_failures(wanted)]
+    _check_named(question, wanted, summaries)
+    wanted, notes = _without_ensembles(question, wanted)
+    notes += _failures(wanted)
     finished, stale = _of_one_protocol(question, _finished(wanted))
     notes += stale
+    notes += _other_seeds(question, finished, summaries)
     if question.where.measured:
         notes.append(f"rows were chosen by what they reached ({question.where}): interval and p make no allowance")
     if not finished:
@@ -119,12 +124,50 @@ def _measured(question: Question, wanted: Sequence[RunSummary], summaries: Seque
     ]
 
 
-def _check_named(question: Question, wanted: Iterable[RunSummary]) -> None:
+def _check_named(question: Question, wanted: Iterable[RunSummary], summaries: Iterable[RunSummary]) -> None:
     there = {run.entry for run in wanted if run.status == "finished"}
     for entry in question.rows:
         if entry not in there:
-            asked = f" that fits {question.where}" if question.where else ""
-            raise StoreError(f"row {entry[:10]} has no finished run{asked}: `ferbench leaderboard` shows why")
+            seeds = [run.seed for run in summaries if run.entry == entry and run.status == "finished"]
+            if seeds:
+                raise UsageError(
+                    f"row {entry[:10]} has no finished run that fits {question.where}: it has seeds {ranges(seeds)}"
+                )
+            raise StoreError(f"row {entry[:10]} has no finished run: `ferbench leaderboard` shows why")
+
+
+def _without_ensembles(question: Question, wanted: Sequence[RunSummary]) -> tuple[list[RunSummary], list[str]]:
+    """Put together by a property, ensembles would stand beside their members: they are left out unless asked for."""
+    asked = {*question.by, *(each.key for each in question.where.conditions)}
+    if not question.by or not asked.isdisjoint({"ensemble", "members", "row"}):
+        return list(wanted), []
+    gone = {run.entry for run in wanted if run.members and run.entry not in question.rows}
+    if not gone:
+        return list(wanted), []
+    kept = [run for run in wanted if run.entry not in gone]
+    return kept, [f"{counted(len(gone), 'ensemble')}, which --where ensemble=yes or the ROW would compare"]
+
+
+def _other_seeds(question: Question, taken: Sequence[_OnBoard], summaries: Iterable[RunSummary]) -> Iterator[str]:
+    """Finished seeds of the rows that are compared which conditions on seeds keep out of it."""
+    conditions = [each for each in question.where.conditions if each.key == "seed"]
+    if not conditions:
+        return
+    seeds: dict[str, set[int]] = {run.entry: set() for run, _ in taken}
+    for run in summaries:
+        if run.entry in seeds and run.status == "finished" and not all(each.keeps(run) for each in conditions):
+            seeds[run.entry].add(run.seed)
+    rows: dict[str, list[str]] = defaultdict(list)
+    for entry, left in seeds.items():
+        if left:
+            rows[f"{'seed' if len(left) == 1 else 'seeds'} {ranges(left)}"].append(entry[:10])
+    for words, some in rows.items():
+        whose = ", ".join(some)
+        if len(some) == len(seeds) > 1:
+            whose = "both rows" if len(some) == 2 else f"all {len(some):,} rows"
+        elif len(some) > _ROWS_NAMED:
+            whose = f"{len(some):,} rows"
+        yield f"{words} of {whose}, by {' and '.join(each.text for each in conditions)}"
 
 
 def _failures(wanted: Iterable[RunSummary]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -9,6 +10,7 @@ from itertools import combinations
 import numpy as np
 
 from ferbench.comparison import AcrossBoards, Competitor, Pair, Samples, across_boards, compare_pairs, holm
+from ferbench.comparison.matching import most_runs
 from ferbench.competitors.answers import BoardAnswers
 from ferbench.competitors.choice import board_in_words
 from ferbench.errors import UnknownName, UsageError
@@ -24,7 +26,8 @@ class BoardOutcome:
     """One board's pairs.
 
     labels : how sentences name the competitors
-    means : of each over its blocks and, within them, seeds
+    means : of each over blocks and, within them, seeds: those that all competitors have, where there are such
+    mean_of : what each mean is of, as block and seeds
     runs : by competitor and block, by seed
     """
 
@@ -32,6 +35,7 @@ class BoardOutcome:
     pairs: tuple[Pair, ...]
     labels: Mapping[str, str]
     means: Mapping[str, float]
+    mean_of: Mapping[str, Mapping[str, tuple[int, ...]]]
     runs: Mapping[str, Mapping[str, tuple[Run, ...]]]
 
 
@@ -83,8 +87,14 @@ def compare_boards(
                 continue
         pairs, apart = _pairs(each, metric, draws, one)
         notes += apart
-        means = {one.name: mean_of(each.samples, one, metric) for one in each.competitors}
-        found.append(BoardOutcome(each.board, tuple(pairs), each.labels, means, each.runs))
+        paired = {name for pair in pairs for name in (pair.a, pair.b)}
+        alike = taken_alike([one for one in each.competitors if one.name in paired])
+        means = {
+            one.name: mean_of(each.samples, one, metric, alike[one.name])
+            for one in each.competitors
+            if one.name in paired
+        }
+        found.append(BoardOutcome(each.board, tuple(pairs), each.labels, means, alike, each.runs))
     corrected = iter(holm([pair for each in found for pair in each.pairs]))
     found = [replace(each, pairs=tuple(next(corrected) for _ in each.pairs)) for each in found]
     if not any(each.pairs for each in found):
@@ -97,15 +107,39 @@ def compare_boards(
     return Outcome(metric, tuple(each for each in found if each.pairs), across, tuple(notes))
 
 
-def mean_of(samples: Samples, competitor: Competitor, metric: str, blocks: Iterable[str] | None = None) -> float:
-    """A competitor's mean over blocks of its mean over seeds, as a fraction; of these blocks, or of all it has."""
-    keys = list(competitor.answers)
-    wanted = dict.fromkeys(block for block, _ in keys) if blocks is None else list(blocks)
-    answers = np.stack([said.argmax(axis=1) for said in competitor.answers.values()])
+def taken_alike(competitors: Sequence[Competitor]) -> dict[str, dict[str, tuple[int, ...]]]:
+    """By competitor and block the seeds over which their means can be set side by side.
+
+    The blocks and seeds that all have, as a pair takes what both have. Without a seed in common, each one's seeds in
+    the blocks that all have; without a block in common, all that each has.
+    """
+    has: dict[str, dict[str, set[int]]] = {one.name: defaultdict(set) for one in competitors}
+    for one in competitors:
+        for block, seed in one.answers:
+            has[one.name][block].add(seed)
+    common = set.intersection(*(set(blocks) for blocks in has.values())) if has else set()
+    shared = {block: set.intersection(*(blocks[block] for blocks in has.values())) for block in sorted(common)}
+    taken, seeds = most_runs(shared) if any(shared.values()) else ((), set())
+    if taken:
+        return {name: {block: tuple(sorted(seeds)) for block in taken} for name in has}
+    return {
+        name: {block: tuple(sorted(some)) for block, some in blocks.items() if block in common or not common}
+        for name, blocks in has.items()
+    }
+
+
+def mean_of(
+    samples: Samples, competitor: Competitor, metric: str, taken: Mapping[str, Sequence[int]] | None = None
+) -> float:
+    """A competitor's mean over blocks of its mean over seeds, as a fraction; of `taken`, or of all it has."""
+    keys = [key for key in competitor.answers if taken is None or key[1] in taken.get(key[0], ())]
+    answers = np.stack([competitor.answers[key].argmax(axis=1) for key in keys])
     one_group = np.zeros(len(samples.labels), dtype=np.int64)
     scores = values(tally(metric, samples.labels, answers, samples.classes, one_group, 1))
-    by_block = [np.mean([score for (block, _), score in zip(keys, scores, strict=True) if block == w]) for w in wanted]
-    return float(np.mean(by_block))
+    by_block: dict[str, list[float]] = defaultdict(list)
+    for (block, _), score in zip(keys, scores, strict=True):
+        by_block[block].append(float(score))
+    return float(np.mean([np.mean(some) for some in by_block.values()]))
 
 
 def _pairs(board: BoardAnswers, metric: str, draws: int, against: str | None) -> tuple[tuple[Pair, ...], list[str]]:
@@ -152,8 +186,9 @@ def _scores(boards: Sequence[BoardAnswers], metric: str) -> tuple[dict[str, dict
         if not common:
             where = f"{each.board.target} {each.board.split}"
             return {}, [*notes, f"there is no ranking over the boards: no block on {where} is of all of them"]
+        alike = taken_alike(list(ranked.values()))
         scores[each.board.fingerprint] = {
-            name: mean_of(each.samples, ranked[names[name]], metric, sorted(common)) for name in everywhere
+            name: mean_of(each.samples, ranked[names[name]], metric, alike[names[name]]) for name in everywhere
         }
     return scores, notes
 

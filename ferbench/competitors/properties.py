@@ -32,6 +32,8 @@ def property_key(text: str) -> str:
     UsageError : no property of rows, or one by which they cannot be put together
     """
     asked = text.strip().lower().replace("-", "_")
+    if not asked:
+        raise UsageError(f"--by {text!r} lacks a property: give one such as strategy, or several with commas between")
     key = ALIASES.get(asked, asked)
     if key in ("target", "board", "split", "label_set", "protocol", "n", "synthetic"):
         raise UsageError(f"--by {text}: rows of different boards are never compared; pairs are made on each board")

@@ -91,7 +91,7 @@ def _keep(store: Store, made: Made) -> None:
     """The run last: without it, what was saved before belongs to no row."""
     store.save_stage(made.stage, made.result, trained=False)
     assert made.run.board is not None
-    store.save_predictions(made.stage.fingerprint, made.run.board.fingerprint, made.report)
+    store.save_predictions(made.stage.fingerprint, made.run.board.fingerprint, made.report, again=[made.run.key])
     if made.select is not None:
-        store.save_predictions(made.stage.fingerprint, made.run.select_content, made.select)
+        store.save_predictions(made.stage.fingerprint, made.run.select_content, made.select, again=[made.run.key])
     store.save_run(made.run, correctness(made.report), force=True)

@@ -103,7 +103,7 @@ class Maker:
         if not self._method.greedy:
             return (1,) * len(sources)
         pool: list[Predictions] = []
-        for source in sources:
+        for place, source in enumerate(sources):
             name = f"row {source.run.row}, seed {source.run.cell.seed}"
             if source.select is None:
                 raise StoreError(
@@ -112,11 +112,12 @@ class Maker:
                 )
             if source.select.labels is None:
                 raise UsageError(f"{name}: select has no labels, so that members cannot be chosen on it")
-            if pool and not same_samples(pool[0], source.select):
-                raise UsageError(
-                    f"{name} has another select split than row {sources[0].run.row}, so that members cannot be chosen "
-                    "on it: name rows of one select split"
-                )
+            for other in sources[:place]:
+                if not same_select(other, source):
+                    raise UsageError(
+                        f"{name} has other select samples than row {other.run.row}, seed {other.run.cell.seed}, so "
+                        "that members cannot be chosen on them: name rows of one select split"
+                    )
             pool.append(source.select)
         return greedy_counts(pool, self._method.metric, self._method.steps)
 
@@ -179,6 +180,17 @@ class Maker:
             seed=seed,
             train_fraction=max(cell.train_fraction for cell in cells),
         )
+
+
+def same_select(one: Source, other: Source) -> bool:
+    """Whether two have the same select samples: by their hash, or by their ids where a row is too old to have one.
+
+    Labels alone do not tell, as two halves of one split may have the same ones in the same order.
+    """
+    if one.select is None or other.select is None or not same_samples(one.select, other.select):
+        return False
+    contents = one.run.select_content, other.run.select_content
+    return contents[0] == contents[1] if all(contents) else one.select.ids == other.select.ids
 
 
 def _select(members: Sequence[Source], weights: Sequence[float]) -> tuple[Predictions | None, str]:

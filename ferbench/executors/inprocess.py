@@ -53,6 +53,8 @@ def execute(
     spare : tasks that train the stages that are known, by fingerprint
     """
     failed: dict[str, StageFailure] = {}
+    # A stage whose checkpoint was lost has not predicted what it could be done without; trained again, it does.
+    optional = {task.stage.fingerprint: task.evaluations for task in tasks if task.optional}
     for number, task in enumerate(tasks, start=1):
         stage = task.stage
         if bench.stop():
@@ -79,7 +81,7 @@ def execute(
                 if lost == current.stage.fingerprint:
                     open_tasks[-1] = replace(spare[lost], evaluations=current.evaluations, track=current.track)
                 else:
-                    open_tasks.append(spare[lost])
+                    open_tasks.append(replace(spare[lost], evaluations=optional.get(lost, ())))
             else:
                 known[current.stage.fingerprint] = outcome.result
                 open_tasks.pop()

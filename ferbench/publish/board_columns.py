@@ -34,7 +34,7 @@ class Reached(Protocol):
     @property
     def seconds(self) -> float | None: ...
     @property
-    def reached(self) -> int: ...
+    def reached(self) -> int | None: ...
     @property
     def seeds(self) -> int: ...
 
@@ -124,8 +124,10 @@ ACCURACY = View(
         *("F1 %", "UAR %", "strategy", "train", "95 % interval"),
     ),
     legend=(
-        "F1: macro-F1; ±: standard deviation over seeds; 95 % interval: t over seeds, w Wilson's over samples; "
-        "rank: 1 + the number of rows that are significantly better"
+        "F1: macro-F1; ±: standard deviation over seeds; 95 % interval: t over seeds, which speaks of "
+        "seeds on these very samples and not of other samples; w Wilson's over samples, films not regarded; "
+        "rank: 1 + the number of rows that are better by a t test paired over samples, each pair by itself "
+        "(`ferbench compare` regards films, seeds and the number of pairs)"
     ),
 )
 
@@ -149,7 +151,7 @@ COST = View(
     ),
     legend=(
         "forgot: points of accuracy on the auxiliaries that the chain lost again, – where it is not known; "
-        "time: of training as if the row stood alone; spent: what it really took here; train/s: images trained in a "
+        "time: of training as if the row stood alone; spent: what it really took here, tries of a tuned row counted in neither; train/s: images trained in a "
         "second of that time; memory: peak of training; GFLOPs, infer/s, p50: of `ferbench speed`, – where it has not "
         "measured that backbone at that size on that device"
     ),
@@ -195,6 +197,7 @@ def with_reach(view: View, percentage: float, reached: Mapping[str, Reached]) ->
         leaving=(*view.leaving, title),
         legend=(
             f"{view.legend}; {title}: training until the target's select accuracy was first seen there (whole training "
-            "where no epoch was looked at, see `run --track`), mean over the seeds that reached it, – where none did"
+            "where no epoch was looked at, see `run --track`), mean over the seeds that reached it, – where none "
+            "is known to, and for ensembles"
         ),
     )

@@ -8,12 +8,21 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, Protocol
 
-from ferbench.comparison import AcrossBoards, Pair
+from ferbench.comparison import OVER_SEEDS, AcrossBoards, Pair
 from ferbench.publish.boards import board_facts
 from ferbench.publish.layout import PLAIN, Align, Paint, aligned, total_width, wrapped, wrapped_facts
 from ferbench.publish.quantities import counted, percent, ranges, whole
-from ferbench.publish.verdicts import METRIC_WORDS, Fact, Runs, facts, p_words, points, sentence
-from ferbench.records import Board
+from ferbench.publish.verdicts import (
+    MCNEMAR_CLUSTERED,
+    METRIC_WORDS,
+    Fact,
+    Runs,
+    facts,
+    p_words,
+    points,
+    whole_sentence,
+)
+from ferbench.records import Board, Run
 
 #: Up to so many pairs have a sentence each.
 _SENTENCES = 10
@@ -38,6 +47,8 @@ class ComparedBoard(Protocol):
     @property
     def means(self) -> Mapping[str, float]: ...
     @property
+    def mean_of(self) -> Mapping[str, Mapping[str, Sequence[int]]]: ...
+    @property
     def runs(self) -> Mapping[str, Runs]: ...
 
 
@@ -60,13 +71,16 @@ def comparison_lines(
     lines += _fact_lines(shared, width, paint, indent="")
     for text in left_out:
         lines += [paint.warning(line) for line in wrapped(f"left out: {text}", width, hanging=_INDENT)]
-    return [*lines, *([""] if shared or left_out else []), *_legend_lines(count, width, paint)]
+    return [*lines, *([""] if shared or left_out else []), *_legend_lines(boards, count, width, paint)]
 
 
 def comparison_json(
     boards: Sequence[ComparedBoard], metric: str, across: AcrossBoards | None = None, left_out: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """What `compare --json` prints. Scripts rely on it: fields may be added, never changed."""
+    """What `compare --json` prints. Scripts rely on it: fields may be added, never changed.
+
+    An ensemble over seeds has no seed: `seeds_a` or `seeds_b` is empty for it, and `seeds` where both are such.
+    """
     count = sum(len(each.pairs) for each in boards)
     found: dict[str, Any] = {
         "metric": metric,
@@ -76,6 +90,14 @@ def comparison_json(
     if across is not None:
         found["across_boards"] = _across_json(across)
     return found
+
+
+#: Before the p of Friedman's test.
+_P_OF = {
+    "exact": "statistic {:.2f}, exact p",
+    "permutation": "statistic {:.2f}, p by permutation",
+    "chi-squared": "chi-squared {:.2f}, p",
+}
 
 
 def across_lines(
@@ -90,7 +112,7 @@ def across_lines(
     """
     order = sorted(zip(across.average_ranks, across.competitors, strict=True))
     test = (
-        f"Friedman's chi-squared {across.friedman_statistic:.2f}, p {p_words(across.friedman_p)}, "
+        f"Friedman's {_P_OF[across.friedman_method].format(across.friedman_statistic)} {p_words(across.friedman_p)}, "
         f"{METRIC_WORDS[across.metric]}, {len(order)} competitors"
     )
     differ = across.friedman_p < 0.05
@@ -98,8 +120,12 @@ def across_lines(
     lines = [paint.bold(line) for line in wrapped(f"over {across.boards} boards {said} ({test})", width, "", _INDENT)]
     ranks = [f"{name} {rank:.2f}" for rank, name in order]
     lines += wrapped_facts([f"average ranks, 1 is best: {ranks[0]}", *ranks[1:]], width, _INDENT, between=";")
-    lines += _nemenyi_lines(across, width)
-    if not differ and across.critical_difference is not None:
+    if differ or not any(p < 0.05 for *_, p in across.nemenyi):
+        lines += _nemenyi_lines(across, width)
+    if across.critical_difference is None:
+        text = f"which of them can be told apart is said from {fewest} boards up (Nemenyi's test)"
+        lines += [paint.dim(line) for line in wrapped(text, width, _INDENT)]
+    elif not differ:
         text = "Friedman's test comes first: where it tells nothing, Nemenyi's pairs are not to be read"
         lines += [paint.dim(line) for line in wrapped(text, width, _INDENT)]
     if diagram:
@@ -149,7 +175,7 @@ def _common(found: Sequence[Sequence[Fact]]) -> list[Fact]:
 def _sentence_lines(each: ComparedBoard, found: _FactsOf, count: int, width: int, paint: Paint) -> list[str]:
     lines: list[str] = []
     for pair, of_pair in zip(each.pairs, found.of_pairs, strict=True):
-        text = f"{sentence(pair, each.labels, count)}."
+        text = whole_sentence(pair, each.labels, count)
         style = paint.good if pair.verdict != "undecided" else str
         lines += ["", *(style(line) for line in _paragraph(text, width))]
         lines += _fact_lines(of_pair, width, paint)
@@ -180,7 +206,7 @@ def _table_lines(each: ComparedBoard, found: _FactsOf, count: int, width: int, p
     order = sorted(each.means, key=lambda name: -each.means[name])
     order = [name for name in order if any(name in (pair.a, pair.b) for pair in each.pairs)]
     number = {name: index for index, name in enumerate(order, 1)}
-    lines = _standing_lines(each, order, width, paint)
+    lines = [*_standing_lines(each, order, width, paint), *_basis_lines(each, number, width, paint)]
     told = sum(pair.verdict != "undecided" for pair in each.pairs)
     lines += ["", *wrapped(f"{whole(told)} of {counted(len(each.pairs), 'pair')} can be told apart", width)]
     if len(each.pairs) == len(list(combinations(order, 2))):
@@ -203,13 +229,14 @@ def _standing_lines(each: ComparedBoard, order: Sequence[str], width: int, paint
     metric = METRIC_WORDS[each.pairs[0].metric]
     table = [["#", "competitor", f"{metric} %", "seeds", "rows", "tries", "images"]]
     for index, name in enumerate(order, 1):
-        runs = [run for of_block in each.runs[name].values() for run in of_block]
+        runs = _runs_of_mean(each, name)
+        seeds = {run.cell.seed for run in runs} & {seed for some in each.mean_of[name].values() for seed in some}
         tries = {0 if run.cell.tuning is None else len(run.cell.tuning.tries) for run in runs}
         images = {run.images_seen for run in runs}
         table.append(
             [
                 *(str(index), each.labels[name], percent(each.means[name])),
-                str(len({run.cell.seed for run in runs})),
+                str(len(seeds)) if seeds else "–",
                 str(len({run.row for run in runs})),
                 ranges(tries) if any(tries) else "–",
                 whole(max(images)) if len(images) == 1 else f"{whole(min(images))}–{whole(max(images))}",
@@ -223,6 +250,47 @@ def _standing_lines(each: ComparedBoard, order: Sequence[str], width: int, paint
         named = [f"{title} {cell}" for title, cell in zip(table[0][3:], row[3:], strict=True) if cell != "–"]
         lines += wrapped_facts([f"{row[0]:>2}  {row[1]}", f"{metric} {row[2]} %", *named], width, hanging=_INDENT)
     return lines
+
+
+def _runs_of_mean(each: ComparedBoard, name: str) -> list[Run]:
+    """The runs that a competitor's mean is over; an ensemble over seeds is not asked for by its seed."""
+    return [
+        run
+        for block, seeds in each.mean_of[name].items()
+        for run in each.runs[name][block]
+        if run.cell.seed in seeds or OVER_SEEDS in seeds
+    ]
+
+
+def _basis_lines(each: ComparedBoard, number: Mapping[str, int], width: int, paint: Paint) -> list[str]:
+    """Over what the means are, where that is not all there is; and where pairs, over what both have, say otherwise."""
+    found: list[Fact] = []
+    of = [each.mean_of[name] for name in number]
+    if any(one != of[0] for one in of[1:]):
+        found.append(Fact("means are not over the same blocks and seeds, so that their order tells nothing", "", True))
+        for name, index in number.items():
+            blocks = [f"{block} ({_seeds_in_words(seeds)})".strip() for block, seeds in each.mean_of[name].items()]
+            found.append(Fact(f"{index}: mean over {'; '.join(blocks)}", "", True))
+    elif any(len(_runs_of_mean(each, name)) < sum(map(len, each.runs[name].values())) for name in number):
+        blocks, (seeds, *_) = [*of[0]], of[0].values()
+        of_blocks = "" if blocks == [""] else f" of {counted(len(blocks), 'block')}"
+        text = f"means over {_seeds_in_words(seeds)}{of_blocks}, which all have; pairs over all that both have"
+        found.append(Fact(text, "", True))
+    turned = [pair for pair in each.pairs if pair.difference * (each.means[pair.a] - each.means[pair.b]) < 0]
+    if turned:
+        sides = [(pair.a, pair.b) if pair.difference > 0 else (pair.b, pair.a) for pair in turned]
+        named = [f"{number[ahead]} before {number[behind]}" for ahead, behind in sides]
+        more = f" and {len(named) - _NAMED:,} more" if len(named) > _NAMED else ""
+        found.append(
+            Fact(f"over all that both have, the order is another: {', '.join(named[:_NAMED])}{more}", "", True)
+        )
+    return _fact_lines(found, width, paint, indent="")
+
+
+def _seeds_in_words(seeds: Sequence[int]) -> str:
+    if OVER_SEEDS in seeds:
+        return "an ensemble over seeds"
+    return f"{'seed' if len(seeds) == 1 else 'seeds'} {ranges(seeds)}"
 
 
 def _matrix_lines(pairs: Sequence[Pair], order: Sequence[str], width: int) -> list[str]:
@@ -277,7 +345,8 @@ def _p_cell(p: float) -> str:
     return p_words(p).removeprefix("= ")
 
 
-def _legend_lines(count: int, width: int, paint: Paint) -> list[str]:
+def _legend_lines(boards: Sequence[ComparedBoard], count: int, width: int, paint: Paint) -> list[str]:
+    pairs = [pair for each in boards for pair in each.pairs]
     parts = ["points: percentage points"]
     if count > 1:
         parts.append(f"p: corrected by Holm for {count:,} pairs, as intervals and McNemar's p are not")
@@ -285,6 +354,14 @@ def _legend_lines(count: int, width: int, paint: Paint) -> list[str]:
         "interval: Student's t at the standard error that samples and seeds make together; samples, or whole groups of "
         "them, are drawn with replacement 10,000 times, the same for both sides"
     )
+    if count > _SENTENCES:
+        if any(pair.groups is not None and pair.mcnemar_p is not None for pair in pairs):
+            parts.append(f"McNemar's test: {MCNEMAR_CLUSTERED}")
+    elif any(pair.verdict == "undecided" for pair in pairs):
+        parts.append(
+            "could have been told, would tell: with a power of 80 %, each pair by itself, if the difference seen is "
+            "the true one"
+        )
     return [paint.dim(line) for line in _paragraph("; ".join(parts), width)]
 
 
@@ -328,8 +405,11 @@ def _pair_json(each: ComparedBoard, pair: Pair, count: int) -> dict[str, Any]:
         "seeds_needed": pair.seeds_needed,
         "samples_needed": pair.samples_needed,
         "left_out": list(pair.left_out),
+        "seeds_a": list(pair.seeds_a),
+        "seeds_b": list(pair.seeds_b),
+        "seeds_known": pair.seeds_known,
         "warnings": warnings,
-        "sentence": f"{sentence(pair, each.labels, count)}.",
+        "sentence": whole_sentence(pair, each.labels, count),
     }
 
 
@@ -341,6 +421,7 @@ def _across_json(across: AcrossBoards) -> dict[str, Any]:
         "average_ranks": list(across.average_ranks),
         "friedman_statistic": across.friedman_statistic,
         "friedman_p": across.friedman_p,
+        "friedman_method": across.friedman_method,
         "critical_difference": across.critical_difference,
         "nemenyi": [{"a": a, "b": b, "p": p} for a, b, p in across.nemenyi],
         "groups": [list(group) for group in across.groups],

@@ -14,9 +14,6 @@ from ferbench.comparison import AcrossBoards
 from ferbench.publish.layout import wrapped
 from ferbench.publish.verdicts import METRIC_WORDS
 
-#: Over fewer boards the tests are too rough for a picture.
-FEWEST_BOARDS = 6
-
 #: Columns of text that a scale needs to tell ranks apart.
 _SHORTEST_SCALE = 40
 

@@ -19,7 +19,16 @@ _SAME_BUDGET = 0.05
 #: Of an ensemble's members, so many are named.
 _ROWS_NAMED = 6
 
+#: Of McNemar's test, where samples come in groups.
+MCNEMAR_CLUSTERED = "it takes samples for independent, which those of one film are not"
+
 METRIC_WORDS: Mapping[str, str] = {"accuracy": "accuracy", "uar": "UAR", "macro_f1": "macro-F1"}
+
+#: What a sentence of a pair begins with that cannot be told apart.
+UNTOLD = "the data cannot tell"
+
+#: What a row's notes say where select is what is reported on.
+_SELECTED = "selected on the reported split"
 
 #: A competitor's runs by block.
 Runs = Mapping[str, Sequence[Run]]
@@ -50,10 +59,16 @@ def sentence(pair: Pair, names: Mapping[str, str], pairs: int) -> str:
     a, b = names[pair.a], names[pair.b]
     if pair.verdict == "undecided":
         difference = f"{points(pair)[0]} points ({_evidence(pair, pairs)})"
-        return "; ".join([f"the data cannot tell {a} from {b}: {difference}", *_what_would_tell(pair, pairs)])
+        return "; ".join([f"{UNTOLD} {a} from {b}: {difference}", *_what_would_tell(pair, pairs)])
     first, second = (a, b) if pair.verdict == "a" else (b, a)
     difference = f"{points(pair, turned=pair.verdict == 'b')[0]} points"
     return f"{first} is ahead of {second} by {difference} ({_evidence(pair, pairs, turned=pair.verdict == 'b')})"
+
+
+def whole_sentence(pair: Pair, names: Mapping[str, str], pairs: int) -> str:
+    """The sentence as it stands by itself, with a full stop; a competitor's name is spelled as it is."""
+    text = sentence(pair, names, pairs)
+    return f"{text[0].upper() if text.startswith(UNTOLD) else text[0]}{text[1:]}."
 
 
 def points(pair: Pair, *, turned: bool = False) -> tuple[str, str, str]:
@@ -86,34 +101,40 @@ def facts(pair: Pair, names: Mapping[str, str], runs: Mapping[str, Runs]) -> lis
     runs : by competitor and block
     """
     blocks = pair.blocks or ("",)
-    sides = [_Side(names[name], [runs[name][block] for block in blocks], pair) for name in (pair.a, pair.b)]
+    sides = [
+        _Side(names[name], [runs[name][block] for block in blocks], seeds)
+        for name, seeds in ((pair.a, pair.seeds_a), (pair.b, pair.seeds_b))
+    ]
     return [
         *_matched(pair, *sides),
         *_mcnemar(pair, *sides),
         *(_ensembles(*sides) if any(side.members for side in sides) else [*_shared(pair), *_tuned(*sides)]),
+        *_selected(*sides),
         *_unlike(*sides),
         *(Fact(f"left out: {each}", "seeds or blocks that one side alone has were left out") for each in pair.left_out),
     ]
 
 
 class _Side:
-    """One side of a pair: its runs that were compared, one list a block."""
+    """One side of a pair: its runs that were compared, one list a block; without seeds, an ensemble over seeds."""
 
-    def __init__(self, name: str, blocks: Sequence[Sequence[Run]], pair: Pair) -> None:
+    def __init__(self, name: str, blocks: Sequence[Sequence[Run]], seeds: Sequence[int]) -> None:
         self.name = name
-        self.blocks = [[run for run in runs if run.cell.seed in pair.seeds] or list(runs) for runs in blocks]
+        self.seeds = tuple(seeds)
+        self.blocks = [[run for run in runs if run.cell.seed in seeds] or list(runs) for runs in blocks]
 
     @property
     def firsts(self) -> list[Run]:
         return [runs[0] for runs in self.blocks]
 
     @property
-    def seeds(self) -> set[int]:
-        return {run.cell.seed for runs in self.blocks for run in runs}
-
-    @property
     def rows(self) -> set[str]:
         return {run.row for run in self.firsts}
+
+    @property
+    def selected(self) -> bool:
+        """Whether any run was chosen on what is reported."""
+        return any(_SELECTED in run.notes for runs in self.blocks for run in runs)
 
     @property
     def members(self) -> set[str]:
@@ -130,9 +151,20 @@ def _evidence(pair: Pair, pairs: int, *, turned: bool = False) -> str:
     p = f"p {p_words(pair.holm_p)}"
     if pairs > 1:
         p = f"Holm-corrected {p} over {pairs:,} pairs"
-    seeds = counted(len(pair.seeds), "seed") + ("" if pair.paired_seeds else ", none in common")
+    seeds = _seeds(pair, turned=turned)
     n = f"n = {whole(pair.n)}"
     return f"{METRIC_WORDS[pair.metric]}, 95 % interval {low} to {high}, {p}, {seeds}, {n}"
+
+
+def _seeds(pair: Pair, *, turned: bool) -> str:
+    """How many seeds stand behind each side."""
+    if pair.paired_seeds:
+        return counted(len(pair.seeds), "seed") if pair.seeds else "ensembles over seeds"
+    first, second = (pair.seeds_b, pair.seeds_a) if turned else (pair.seeds_a, pair.seeds_b)
+    if first and second:
+        return f"{len(first):,} against {counted(len(second), 'seed')}, none in common"
+    words = [counted(len(some), "seed") if some else "an ensemble over seeds" for some in (first, second)]
+    return " against ".join(words)
 
 
 def _what_would_tell(pair: Pair, pairs: int) -> Iterator[str]:
@@ -147,18 +179,21 @@ def _what_would_tell(pair: Pair, pairs: int) -> Iterator[str]:
         return
     seeds = None if pair.seeds_needed is None else f"{pair.seeds_needed:,} seeds"
     samples = None if pair.samples_needed is None else _samples(pair)
-    if seeds and samples:
+    if not pair.seeds_known:
+        yield (
+            f"{samples} would tell {seen} if they are real"
+            if samples
+            else f"no number of samples alone would tell {seen}"
+        )
+        yield "one seed tells nothing of seeds" if pair.seeds_a and pair.seeds_b else "one run tells nothing of seeds"
+    elif seeds and samples:
         yield f"{seeds} would tell {seen} if they are real, and so would {samples}"
     elif seeds:
         yield f"{seeds} would tell {seen} if they are real, no number of samples alone would"
-    elif samples and len(pair.seeds) > 1:
-        yield f"no number of seeds alone would tell {seen}, {samples} would if they are real"
     elif samples:
-        yield f"{samples} would tell {seen} if they are real"
-    elif len(pair.seeds) > 1:
-        yield f"neither more seeds alone nor more samples alone would tell {seen}"
+        yield f"no number of seeds alone would tell {seen}, {samples} would if they are real"
     else:
-        yield f"no number of samples alone would tell {seen}"
+        yield f"neither more seeds alone nor more samples alone would tell {seen}"
 
 
 def _samples(pair: Pair) -> str:
@@ -181,8 +216,12 @@ def _matched(pair: Pair, a: _Side, b: _Side) -> Iterator[Fact]:
     yield Fact(f"{metric}: {a.name} {percent(pair.value_a)} %, {b.name} {percent(pair.value_b)} %")
     drawn = "samples" if pair.groups is None else f"{counted(pair.groups, 'group')} of samples (films or people)"
     if not pair.paired_seeds:
-        text = f"no seed in common: {ranges(a.seeds)} against {ranges(b.seeds)}, on the same samples"
-        yield Fact(f"{text}; interval over the seeds of each side and {drawn}", "no seed in common", True)
+        yield from _not_paired(a, b, drawn)
+    elif not pair.seeds:
+        text = f"both are ensembles over seeds, on the same samples; interval over {drawn}"
+        yield Fact(text, text)
+        text = "one run on each side: says nothing of ensembles over other seeds"
+        yield Fact(text, text, True)
     elif len(pair.seeds) == 1:
         text = f"paired: the same seed ({pair.seeds[0]}) and the same samples; interval over {drawn}"
         yield Fact(text, text)
@@ -197,14 +236,48 @@ def _matched(pair: Pair, a: _Side, b: _Side) -> Iterator[Fact]:
         yield Fact(text, text)
 
 
+def _not_paired(a: _Side, b: _Side, drawn: str) -> Iterator[Fact]:
+    """Each side's seeds by themselves: what the interval is over, and what it knows nothing of."""
+    general = "no seed in common"
+    text = f"{general}: {ranges(a.seeds)} against {ranges(b.seeds)}"
+    if not (a.seeds and b.seeds):
+        general = "not paired: an ensemble over seeds has no seed"
+        named = [f"{side.name} {_numbered(side.seeds)}" for side in (a, b)]
+        text = f"{general}; {' against '.join(named)}"
+    several = [side for side in (a, b) if len(side.seeds) > 1]
+    whose = "each side" if len(several) == 2 else "".join(side.name for side in several)
+    over = f"the seeds of {whose} and {drawn}" if several else drawn
+    yield Fact(f"{text}, on the same samples; interval over {over}", general, True)
+    for side in (a, b):
+        if len(side.seeds) == 1:
+            yield Fact(
+                f"{side.name} has 1 seed: says nothing of other seeds of it",
+                "1 seed on a side: says nothing of other seeds",
+                True,
+            )
+        elif not side.seeds:
+            yield Fact(
+                f"{side.name} is one run: says nothing of ensembles over other seeds",
+                "an ensemble over seeds is one run: says nothing of ensembles over other seeds",
+                True,
+            )
+
+
+def _numbered(seeds: Sequence[int]) -> str:
+    if not seeds:
+        return "over seeds"
+    return f"with {'seed' if len(seeds) == 1 else 'seeds'} {ranges(seeds)}"
+
+
 def _mcnemar(pair: Pair, a: _Side, b: _Side) -> Iterator[Fact]:
     if pair.mcnemar_p is None or pair.discordant is None:
         return
-    vote = "" if len(pair.seeds) == 1 else " on the majority votes over seeds"
+    vote = " on the majority votes over seeds" if max(len(a.seeds), len(b.seeds)) > 1 else ""
     first, second = pair.discordant
+    clustered = "" if pair.groups is None else f"; {MCNEMAR_CLUSTERED}"
     yield Fact(
         f"McNemar's exact test{vote}: p {p_words(pair.mcnemar_p)}, {a.name} alone is right on {whole(first)} "
-        f"{'sample' if first == 1 else 'samples'}, {b.name} alone on {whole(second)}"
+        f"{'sample' if first == 1 else 'samples'}, {b.name} alone on {whole(second)}{clustered}"
     )
 
 
@@ -243,7 +316,8 @@ def _tuned(a: _Side, b: _Side) -> Iterator[Fact]:
     tries = [sorted({0 if run.cell.tuning is None else len(run.cell.tuning.tries) for run in s.firsts}) for s in (a, b)]
     words = [_tries(each) for each in tries]
     if tries[0] == tries[1]:
-        text = {"not tuned": "neither is tuned"}.get(words[0], f"both are {words[0]}, and chosen on select")
+        chosen = "" if a.selected or b.selected else ", and chosen on select"
+        text = {"not tuned": "neither is tuned"}.get(words[0], f"both are {words[0]}{chosen}")
         yield Fact(text, text)
     elif not any(tries[0]) or not any(tries[1]):
         text = f"{a.name} is {words[0]}, {b.name} is {words[1]}: what is ahead may be the tuning"
@@ -251,6 +325,19 @@ def _tuned(a: _Side, b: _Side) -> Iterator[Fact]:
     else:
         text = f"{a.name} is {words[0]}, {b.name} is {words[1]}: they are not tuned alike"
         yield Fact(text, "not tuned alike", True)
+
+
+def _selected(a: _Side, b: _Side) -> Iterator[Fact]:
+    if a.selected and b.selected:
+        text = f"both were {_SELECTED}, which flatters them"
+        yield Fact(text, text, True)
+    elif a.selected or b.selected:
+        side, other = (a, b) if a.selected else (b, a)
+        yield Fact(
+            f"{side.name} was {_SELECTED}, which flatters it, {other.name} was not",
+            f"one of the two was {_SELECTED}, which flatters it",
+            True,
+        )
 
 
 def _tries(numbers: Sequence[int]) -> str:

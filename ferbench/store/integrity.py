@@ -1,7 +1,8 @@
 """What the store has of a run, before anybody takes its word: records beside the columns that repeat them.
 
 The leaderboard reads columns, since ten thousand records would take too long; where a column and its record disagree,
-somebody has written one without the other.
+somebody has written one without the other. Of the columns that no record repeats, `precision` is bound to the last
+stage and `correct` to the predictions; `saved_at`, `pruned` and `merged` are bound to nothing.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class StoredRun:
     run : its record; None where that cannot be read
     correct : bool [n], which samples it answered right by its column; None where there is none or it cannot be read
     faults : one line each for what cannot be read, and for each column that says something else than the record
+    unsure : and for what others may have had a reason to write so
     """
 
     entry: str
@@ -44,6 +46,7 @@ class StoredRun:
     run: Run | None
     correct: NDArray[np.bool_] | None
     faults: tuple[str, ...]
+    unsure: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class StoredStage:
 
     faults : as in StoredRun
     pruned : its checkpoint was given up
+    merged : it came from another store, or was never trained
     """
 
     stage: Stage | None
@@ -59,6 +63,7 @@ class StoredStage:
     further: tuple[FurtherScores, ...]
     faults: tuple[str, ...]
     pruned: bool
+    merged: bool = False
 
 
 def all_entries(connection: Connection) -> list[str]:
@@ -94,7 +99,7 @@ def stored_stage(connection: Connection, fingerprint: str) -> StoredStage | None
         if scored is not None:
             further.append(scored)
             faults += _disagreeing(line, lambda scored=scored: codec.further_columns(fingerprint, scored), ("record",))
-    return StoredStage(stage, result, tuple(further), tuple(faults), bool(row["pruned"]))
+    return StoredStage(stage, result, tuple(further), tuple(faults), bool(row["pruned"]), bool(row["merged"]))
 
 
 def stored_predictions(connection: Connection, stage: str, content: str) -> list[Predictions]:
@@ -119,18 +124,21 @@ def stored_predictions(connection: Connection, stage: str, content: str) -> list
 
 def _stored_run(connection: Connection, row: Mapping[Any, Any]) -> StoredRun:
     faults: list[str] = []
+    unsure: list[str] = []
     run = _decoded(Run, row["record"], faults)
     correct = None
     if run is not None:
-        faults += _disagreeing(row, lambda: codec.run_columns(run, None), ("correct", "record"))
+        older = _LATER_RUN_COLUMNS if run.status == "finished" and not run.predictions_sha256 else ()
+        faults += _disagreeing(row, lambda: codec.run_columns(run, None), ("correct", "record"), older=older)
         try:
             faults += _other_precision(connection, row, run)
             if run.board is not None:
                 faults += _other_board(connection, run)
                 correct = _correctness(row["correct"], run.board.n, faults)
+                _other_samples(connection, run, faults, unsure)
         except (TypeError, ValueError, AttributeError, IndexError) as error:
             faults.append(f"its record holds what is no value for its place ({one_line(error)})")
-    return StoredRun(row["entry"], row["seed"], run, correct, tuple(faults))
+    return StoredRun(row["entry"], row["seed"], run, correct, tuple(faults), tuple(unsure))
 
 
 def _decoded(kind: type[T], text: str, faults: list[str]) -> T | None:
@@ -142,8 +150,13 @@ def _decoded(kind: type[T], text: str, faults: list[str]) -> T | None:
         return None
 
 
-def _disagreeing(row: Mapping[Any, Any], columns: Any, but: tuple[str, ...], where: str = "") -> Iterator[str]:
-    """What columns say otherwise than the record that `columns` derives them from."""
+def _disagreeing(
+    row: Mapping[Any, Any], columns: Any, but: tuple[str, ...], where: str = "", older: tuple[str, ...] = ()
+) -> Iterator[str]:
+    """What columns say otherwise than the record that `columns` derives them from.
+
+    older : columns that may be empty, since the ferbench that wrote the record had none of them
+    """
     try:
         expected: dict[str, Any] = columns()
     except (TypeError, ValueError, AttributeError, IndexError) as error:
@@ -151,17 +164,20 @@ def _disagreeing(row: Mapping[Any, Any], columns: Any, but: tuple[str, ...], whe
         return
     for name, value in expected.items():
         stored = row[name]
-        if name in but or name in _OF_THE_STORE or _same(name, stored, value):
+        if name in but or name in _OF_THE_STORE or _same(name, stored, value, older):
             continue
         yield f"{where}column {name} holds {stored!r}, its record says {value!r}"
 
 
-def _same(name: str, stored: Any, expected: Any) -> bool:
-    if stored is None and name in _LATER_RUN_COLUMNS:
+def _same(name: str, stored: Any, expected: Any, older: tuple[str, ...]) -> bool:
+    if stored is None and name in older:
         # Rows of an older ferbench; what it could not tell is read as such.
         return expected is None or name == "interval"
     if name == "recipe":
-        return stored == expected or codec.values_from_json(stored) == codec.values_from_json(expected)
+        try:
+            return stored == expected or codec.values_from_json(stored) == codec.values_from_json(expected)
+        except (ValueError, TypeError, RecursionError):
+            return False
     return bool(stored == expected)
 
 
@@ -170,7 +186,8 @@ def _other_precision(connection: Connection, row: Mapping[Any, Any], run: Run) -
     if run.status != "finished" or not run.stages:
         return
     of_final = connection.scalar(select(stages.c.precision).where(stages.c.fingerprint == run.stages[-1]))
-    if row["precision"] is not None and of_final is not None and row["precision"] != of_final:
+    unknown = row["precision"] is None and not run.predictions_sha256
+    if not unknown and of_final is not None and row["precision"] != of_final:
         yield f"column precision holds {row['precision']!r}, its last stage was computed in {of_final!r}"
 
 
@@ -191,6 +208,29 @@ def _other_board(connection: Connection, run: Run) -> Iterator[str]:
             f"the board's columns name it {named[0]!r} {named[1]!r}, its record says "
             f"{run.board.target!r} {run.board.split!r}"
         )
+
+
+def _other_samples(connection: Connection, run: Run, faults: list[str], unsure: list[str]) -> None:
+    """What the predictions of the board's samples are stored as; another run may have asked for them first."""
+    if run.board is None or not run.stages:
+        return
+    query = select(predictions.c.dataset, predictions.c.split).where(
+        predictions.c.stage == run.stages[-1], predictions.c.content == run.board.fingerprint
+    )
+    stored = [(dataset, split) for dataset, split in connection.execute(query.order_by(predictions.c.id))]
+    known = {(run.board.target, run.board.split)}
+    if not set(stored) - known:
+        return
+    known |= _names(connection, run.board.fingerprint)
+    for dataset, split in stored:
+        if (dataset, split) not in known:
+            faults.append(
+                f"its predictions are stored as of {dataset!r} {split!r}, its board is {run.board.target!r} "
+                f"{run.board.split!r}"
+            )
+    if not faults and (run.board.target, run.board.split) not in stored:
+        dataset, split = stored[0]
+        unsure.append(f"what its samples are called: its predictions are stored as of {dataset} {split}")
 
 
 def _names(connection: Connection, board: str) -> set[tuple[str, str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -35,6 +36,25 @@ from ferbench.store.schema import metadata, schema_version
 Migration = Callable[[Connection], None]
 
 
+#: What reading or writing a record raises that holds something else than it should; whoever reads it later says so.
+_BROKEN = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+
+#: The largest whole number that a column takes.
+_LARGEST = 2**63 - 1
+
+
+def _in_columns(values: dict[str, Any]) -> dict[str, Any]:
+    """Values as they are; raises one of _BROKEN where no column takes one, and UnicodeEncodeError is a ValueError."""
+    for name, value in values.items():
+        if isinstance(value, str):
+            value.encode()
+        elif isinstance(value, int) and abs(value) > _LARGEST:
+            raise ValueError(f"{name} is too large")
+        elif not (value is None or isinstance(value, (int, float, bytes))):
+            raise TypeError(f"{name} is no value")
+    return values
+
+
 def _add_train_fraction(connection: Connection) -> None:
     """The part of the target's train samples that was trained on: all, or none where the chain saw none of them."""
     connection.execute(text("ALTER TABLE runs ADD COLUMN train_fraction DOUBLE PRECISION NOT NULL DEFAULT 1"))
@@ -43,11 +63,11 @@ def _add_train_fraction(connection: Connection) -> None:
         try:
             run = json.loads(record)
             untouched = run["target_images_seen"] == 0
-        except (ValueError, TypeError, KeyError):
-            # Whoever reads this record says that it is broken.
+            changed = json.dumps(run | {"train_fraction": 0.0}, ensure_ascii=False, separators=(",", ":"))
+            _in_columns({"record": changed})
+        except _BROKEN:
             continue
         if untouched:
-            changed = json.dumps(run | {"train_fraction": 0.0}, ensure_ascii=False, separators=(",", ":"))
             connection.execute(
                 text("UPDATE runs SET train_fraction = 0, record = :record WHERE id = :row"),
                 {"record": changed, "row": row},
@@ -107,7 +127,7 @@ def _add_trainings_and_speeds(connection: Connection) -> None:
     for stage, saved_at, device, threads, result in connection.execute(query):
         try:
             record = json.loads(result)
-            row = {
+            values = {
                 "stage": stage,
                 "images": record["images_seen"],
                 "train_seconds": record["train_seconds"],
@@ -117,10 +137,9 @@ def _add_trainings_and_speeds(connection: Connection) -> None:
                 "threads": threads,
                 "saved_at": saved_at,
             }
-        except (ValueError, TypeError, KeyError, AttributeError):
-            # Whoever reads this result says that it is broken.
+            rows.append(_in_columns(values))
+        except _BROKEN:
             continue
-        rows.append(row)
     if rows:
         connection.execute(insert(log), rows)
     _fill_run_costs(connection)
@@ -145,8 +164,8 @@ def _fill_run_costs(connection: Connection) -> None:
         try:
             run = json.loads(record)
             machine = {name: run["environment"][name] for name in ("processor", "threads")}
-            costs.append({"row": row} | {name: run[name] for name in _RUN_COSTS} | machine)
-        except (ValueError, TypeError, KeyError):
+            costs.append(_in_columns({"row": row} | {name: run[name] for name in _RUN_COSTS} | machine))
+        except _BROKEN:
             continue
     if costs:
         changes = ", ".join(f"{name} = :{name}" for name in costs[0] if name != "row")
@@ -185,8 +204,8 @@ def _add_evidence(connection: Connection) -> None:
     for row, record in connection.execute(text("SELECT id, record FROM runs WHERE status = 'finished'")).all():
         try:
             scores = {score["metric"]: score["value"] for score in json.loads(record)["scores"]}
-            known.append({"row": row} | {name: scores[name] for name in ("nll", "brier", "ece")})
-        except (ValueError, TypeError, KeyError):
+            known.append(_in_columns({"row": row} | {name: scores[name] for name in ("nll", "brier", "ece")}))
+        except _BROKEN:
             continue
     if known:
         connection.execute(text("UPDATE runs SET nll = :nll, brier = :brier, ece = :ece WHERE id = :row"), known)
@@ -215,7 +234,11 @@ def stored_version(connection: Connection, location: str) -> int:
                 f"{location} is a database of another program (table {tables[0]!r}): choose another file with --store"
             )
         return 0
-    version = connection.execute(select(schema_version.c.version)).scalar_one_or_none() or 0
+    version = connection.execute(select(schema_version.c.version)).scalar_one_or_none()
+    if version is None:
+        return 0
+    if type(version) is not int or version < 0:
+        raise StoreError(f"{location} says no version of its schema that is a number: restore a copy of it")
     if version > newest_version():
         raise StoreError(
             f"{location} was written by a newer ferbench (schema {version}, this one knows {newest_version()}): "

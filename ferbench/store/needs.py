@@ -41,4 +41,5 @@ def all_needs(connection: Connection) -> Needs:
         finals={final: tuple(rows) for final, rows in finals.items()},
         known=known,
         unfinished=(known - ended) | (known & failed),
+        unpaid=known - ended,
     )

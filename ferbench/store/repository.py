@@ -11,12 +11,13 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Table, and_, false, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, delete, false, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ferbench.cache.pruning import Needs
 from ferbench.errors import StoreError
 from ferbench.metrics import correctness
+from ferbench.prediction_hash import predictions_sha256
 from ferbench.records import (
     Board,
     FurtherScores,
@@ -40,6 +41,7 @@ from ferbench.store.raw_rows import RawRows, raw_rows
 from ferbench.store.schema import boards, further_scores, runs, stages, trainings
 from ferbench.store.schema import predictions as saved_predictions
 from ferbench.store.schema import speed_measurements as saved_measurements
+from ferbench.store.standing import stands_on
 from ferbench.store.summaries import all_boards, all_summaries
 
 #: Keys asked for in one statement; SQLite's older builds take 999 parameters.
@@ -202,20 +204,31 @@ class Store:
             query = select(saved_measurements.c.record).order_by(saved_measurements.c.id)
             return [codec.from_json(SpeedMeasurement, record) for record in connection.scalars(query)]
 
-    def save_predictions(self, stage_fingerprint: str, content: str, predictions: Predictions) -> None:
-        """Keep a stage's predictions of one split, once per (stage, dataset, split, content); the last ones stay.
+    def save_predictions(
+        self, stage_fingerprint: str, content: str, predictions: Predictions, *, again: Collection[str] = ()
+    ) -> None:
+        """Keep a stage's predictions of one split, once per (stage, dataset, split, content).
+
+        The last ones stay, unless a finished run stands on those that are here: its record has their hash. They are
+        kept then, whoever has trained the stage again, and what is computed from that stage later is computed from
+        what is here.
 
         Parameters
         ----------
         stage_fingerprint : a stage that was saved before
         content : names the samples; the board's fingerprint for a report split
+        again : keys of finished runs that are computed anew, and keep nothing
         """
         columns = codec.predictions_columns(stage_fingerprint, content, predictions)
         with self._database.writing() as connection:
             known = connection.scalar(select(stages.c.id).where(stages.c.fingerprint == stage_fingerprint))
             if known is None:
                 raise StoreError(f"predictions of stage {stage_fingerprint[:10]} came before the stage: save it first")
-            _upsert(connection, saved_predictions, columns, ("stage", "dataset", "split", "content"))
+            unique = ("stage", "dataset", "split", "content")
+            same = [saved_predictions.c[name] == columns[name] for name in unique]
+            here = connection.scalar(select(saved_predictions.c.id).where(*same))
+            if here is None or not stands_on(connection, stage_fingerprint, content, predictions.dataset, again):
+                _upsert(connection, saved_predictions, columns, unique)
 
     def predictions(self, stage_fingerprint: str, dataset: str, split: str, content: str) -> Predictions | None:
         """A stage's predictions of one split, or None."""
@@ -279,15 +292,17 @@ class Store:
 
         Raises
         ------
-        StoreError : a finished run without board, correctness or scores, or whose accuracy is not that of `correct`
+        StoreError : a finished run without board, correctness or scores, or whose accuracy is not that of `correct`, or
+            whose predictions another process has replaced meanwhile
         """
         _check_run(run, correct)
         replaced = None if force and run.status == "finished" else runs.c.status == "failed"
         columns = _run_columns(run, correct)
         with self._database.writing() as connection:
-            if run.board is not None:
-                _save_board(connection, run.board)
+            _save_board_of(connection, run)
             _upsert(connection, runs, columns, ("key",), replaced)
+            if run.status == "finished" and connection.scalar(_record_of(run)) == columns["record"]:
+                _check_report(connection, run, self.location)
 
     def add(self, kept: Iterable[KeptRun], evidence: Iterable[KeptRun] = ()) -> None:
         """Keep runs that were computed elsewhere, all of them or none; nothing that is here is changed.
@@ -300,12 +315,14 @@ class Store:
 
         Raises
         ------
-        StoreError : a run that cannot be kept, or that another process has put here meanwhile
+        StoreError : a run that cannot be kept, or that another process has put here meanwhile, with its stages or its
+            predictions, as something else
         """
         now = time.time()
         with self._database.writing() as connection:
             for each in kept:
-                _add_stages(connection, each, now)
+                _add_stages(connection, each, now, self.location)
+                _clear_unclaimed(connection, each)
                 _add_evidence(connection, each)
                 _add_run(connection, each, self.location)
             for each in evidence:
@@ -449,10 +466,25 @@ def _upsert(
     )
 
 
-def _add_stages(connection: Connection, kept: KeptRun, now: float) -> None:
+def _add_stages(connection: Connection, kept: KeptRun, now: float, location: str) -> None:
     for stage, result in kept.stages:
         columns = {**codec.stage_columns(stage, result, now), "merged": True}
         _upsert(connection, stages, columns, ("fingerprint",), false())
+        here = connection.scalar(select(stages.c.result).where(stages.c.fingerprint == stage.fingerprint))
+        if here is None or codec.from_json(StageResult, here).checkpoint_sha256 != result.checkpoint_sha256:
+            raise _came_meanwhile(location, f"stage {stage.fingerprint[:10]} with another checkpoint")
+
+
+def _clear_unclaimed(connection: Connection, kept: KeptRun) -> None:
+    """Make room for a run's predictions by its last stage where those that are here belong to no finished run."""
+    run, table = kept.run, saved_predictions
+    if run.status == "failed" or run.board is None:
+        return
+    own = {run.board.fingerprint, run.select_content, *(each.content for each in run.forgetting)}
+    for (stage, content), predictions in kept.predictions.items():
+        claimed = stage == run.stages[-1] and content in own
+        if claimed and not stands_on(connection, stage, content, predictions.dataset):
+            connection.execute(delete(table).where(table.c.stage == stage, table.c.content == content))
 
 
 def _add_evidence(connection: Connection, kept: KeptRun) -> None:
@@ -471,16 +503,30 @@ def _add_run(connection: Connection, kept: KeptRun, location: str) -> None:
     run = kept.run
     correct = correctness(kept.report) if run.status == "finished" else None
     _check_run(run, correct)
-    if run.board is not None:
-        # What a failed run said of its board, nobody had computed.
-        finished = select(runs.c.id).where(runs.c.board == run.board.fingerprint, runs.c.status == "finished")
-        _save_board(connection, run.board, false() if run.status == "failed" else ~finished.exists())
+    _save_board_of(connection, run)
     replaced = false() if run.status == "failed" else runs.c.status == "failed"
     _upsert(connection, runs, _run_columns(run, correct), ("key",), replaced)
-    if connection.scalar(select(runs.c.record).where(runs.c.key == run.key)) != codec.to_json(run):
-        raise StoreError(
-            f"{location} got row {run.row}, seed {run.cell.seed} from another process meanwhile: run this command again"
-        )
+    if connection.scalar(_record_of(run)) != codec.to_json(run):
+        raise _came_meanwhile(location, f"row {run.row}, seed {run.cell.seed}")
+    if run.status == "finished":
+        _check_report(connection, run, location)
+
+
+def _record_of(run: Run) -> Select[str]:
+    return select(runs.c.record).where(runs.c.key == run.key)
+
+
+def _check_report(connection: Connection, run: Run, location: str) -> None:
+    """Raise StoreError where the predictions that are stored are not those that a run was computed from."""
+    if run.board is None or not run.predictions_sha256:
+        return
+    found = stored_predictions(connection, run.stages[-1], run.board.fingerprint)
+    if found and run.predictions_sha256 not in map(predictions_sha256, found):
+        raise _came_meanwhile(location, f"other predictions of row {run.row}, seed {run.cell.seed}")
+
+
+def _came_meanwhile(location: str, what: str) -> StoreError:
+    return StoreError(f"{location} got {what} from another process meanwhile: run this command again")
 
 
 def _run_columns(run: Run, correct: NDArray[np.bool_] | None) -> dict[str, Any]:
@@ -496,6 +542,14 @@ def _save_board(connection: Connection, board: Board, replaced: ColumnElement[bo
     """The first names that a board was given stay, under whatever others its data is asked for later."""
     kept = false() if replaced is None else replaced
     _upsert(connection, boards, codec.board_columns(board), ("fingerprint",), kept)
+
+
+def _save_board_of(connection: Connection, run: Run) -> None:
+    """What a failed run says of its board, nobody has computed: the first finished one takes its place."""
+    if run.board is None:
+        return
+    finished = select(runs.c.id).where(runs.c.board == run.board.fingerprint, runs.c.status == "finished")
+    _save_board(connection, run.board, false() if run.status == "failed" else ~finished.exists())
 
 
 def _check_run(run: Run, correct: NDArray[np.bool_] | None) -> None:

@@ -2,6 +2,9 @@
 
 A stage's name holds the versions of its backbone and of the library that defines it, which no record repeats. Where the
 installed ones give another name, those that the row may have been recorded with are tried.
+
+Of a stage's result nothing but the training itself binds the seconds, the memory, the losses of its history, threads
+and micro-batch. Without the plugin of the backbone no name can be derived, since its version is nowhere else.
 """
 
 from __future__ import annotations
@@ -14,9 +17,10 @@ from collections.abc import Iterator
 from ferbench.catalog import Catalog
 from ferbench.components import Backbone, Dataset, Strategy
 from ferbench.errors import RecipeError, UnknownName
+from ferbench.expressions import label_set
 from ferbench.fingerprints import PROTOCOL_VERSION, fingerprint
 from ferbench.matrix import Components
-from ferbench.plan import Plan, PlanInputs, make_plan, stage_fingerprint
+from ferbench.plan import CellPlan, Plan, PlanInputs, make_plan, plan_of_stages, stage_fingerprint
 from ferbench.publish.quantities import counted
 from ferbench.records import Board, Run, StageResult
 from ferbench.snapshot.hardware import hardware_of
@@ -62,7 +66,10 @@ def check_stages(subject: Subject, findings: Findings, catalog: Catalog) -> Repl
     try:
         plan = replanning.plan(run.cell)
     except UnknownName as error:
-        findings.unknown(f"its name: {error.line}")
+        # What its stages are asked for by is not here; its name can be told from what they are.
+        findings.unknown(f"what its strategy asks for: {error.line}")
+        planned = plan_of_stages(run.cell, [stage for stage, _ in chain], backbone, replanning.inputs)
+        _check_name(run, planned, findings, "by its stages")
         return None
     _check_plan(run, chain, plan, findings)
     return replanning
@@ -91,9 +98,22 @@ def _check_links(run: Run, chain: list[tuple[Stage, StageResult]], findings: Fin
         findings.same(f"{which}: its seed", stage.seed, run.cell.seed, "in the row's cell")
         findings.same(f"{which}: its place", stage.index, number - 1, "in the row's chain")
         if not run.members:
+            findings.same(f"{which}: its backbone", stage.backbone, run.cell.backbone, "in the row's cell")
             findings.same(f"{which}: images seen", result.images_seen, stage.recipe.images_seen, "by its recipe")
+            if result.history:
+                last = result.history[-1].images_seen
+                findings.same(f"{which}: images at the end of its history", last, result.images_seen, "in its result")
+            if result.device != run.environment.device_kind:
+                # A checkpoint that is here is taken, whatever computed it.
+                findings.unknown(
+                    f"{which}: whether it was trained on {result.device}, the row was computed on "
+                    f"{run.environment.device_kind}"
+                )
         findings.same(f"{which}: its weights", stage.weights.sha256, run.weights.sha256, "in the row's record")
         parent = name
+    classes = label_set(run.cell.recipe.label_set).classes
+    for number, (stage, _) in enumerate(chain, 1):
+        findings.same(f"stage {number}: its classes", stage.classes, classes, "by the row's label set")
 
 
 def _explaining(
@@ -214,12 +234,18 @@ def _check_plan(run: Run, chain: list[tuple[Stage, StageResult]], plan: Plan, fi
             stored, asked = getattr(stage.recipe, field.name), getattr(own.recipe, field.name)
             findings.same(f"stage {number}: {field.name}", stored, asked, "by the row's cell")
     planned = plan.cells[0]
+    if _check_name(run, planned, findings, by):
+        named = tuple(called(name, run) for name in planned.stages)
+        findings.same("its chain", tuple(name[:10] for name in run.stages), tuple(name[:10] for name in named), by)
+
+
+def _check_name(run: Run, planned: CellPlan, findings: Findings, by: str) -> bool:
+    """The entry and what else of the row follows from its stages; False where the names of its datasets are cut."""
     if any(CUT in name for name in (run.cell.target, *run.cell.auxiliaries)):
-        findings.unknown("its name: the folders in the names of its datasets were cut when it was published")
-        return
-    named = tuple(called(name, run) for name in planned.stages)
-    findings.same("its chain", tuple(name[:10] for name in run.stages), tuple(name[:10] for name in named), by)
+        findings.unknown("its name: the folders in the names of its datasets were cut on the way here")
+        return False
     findings.same("its name", run.entry, called(planned.entry, run), by)
     for name in ("images_seen", "target_images_seen", "train_fraction"):
         findings.same(name, getattr(run, name), getattr(planned, name), by)
     findings.agreed("entry and key")
+    return True

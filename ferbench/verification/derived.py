@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ferbench.environment import processor_name
+from ferbench.evidence import ReliabilityBin
 from ferbench.expressions import label_set
 from ferbench.metrics import correctness, scores
 from ferbench.prediction_hash import predictions_sha256
@@ -164,7 +165,7 @@ def _compare_select(
         return
     bins = reliability_bins(report)
     if not same(run.reliability, bins):
-        findings.wrong(f"the reliability bins are other than {by}{_first_other(run.reliability, bins)}")
+        findings.wrong(f"the reliability bins are other than {by}: {_first_other(run.reliability, bins, same)}")
     findings.agreed("reliability")
     if not subject.select:
         if run.select_accuracy is not None or run.calibration is not None:
@@ -182,7 +183,9 @@ def _compare_select(
     apart = not set(select.split.split("+")) & set(run.board.split.split("+"))
     expected = calibration(select, report) if apart else None
     if (run.calibration is None) != (expected is None):
-        findings.same("the calibration", run.calibration, expected, by)
+        words = ("there is none", "there is one")
+        own, other = words[run.calibration is not None], words[expected is not None]
+        findings.wrong(f"of a calibration {own}, {by} {other}")
     elif run.calibration is not None and expected is not None:
         nearly = _closeness(run, root=True)
         for field in dataclasses.fields(expected):
@@ -192,11 +195,21 @@ def _compare_select(
         findings.agreed("calibration")
 
 
-def _first_other(stored: tuple[Any, ...], expected: tuple[Any, ...]) -> str:
+def _first_other(
+    stored: tuple[ReliabilityBin, ...], expected: tuple[ReliabilityBin, ...], same: Callable[[Any, Any], bool]
+) -> str:
+    """The first value of the first bin that differs, in words."""
     if len(stored) != len(expected):
-        return f": {len(stored)} of them for {len(expected)}"
-    own, other = next((a, b) for a, b in zip(stored, expected, strict=True) if a != b)
-    return f", the first {own} for {other}"
+        return f"{len(stored)} of them for {len(expected)}"
+    number, own, other = next(
+        (number, a, b) for number, (a, b) in enumerate(zip(stored, expected, strict=True), 1) if not same(a, b)
+    )
+    name = next(
+        field.name
+        for field in dataclasses.fields(other)
+        if not same(getattr(own, field.name), getattr(other, field.name))
+    )
+    return f"{name} of bin {number} is {shown(getattr(own, name))} for {shown(getattr(other, name))}"
 
 
 def _compare_forgetting(subject: Subject, findings: Findings, store: Store) -> None:

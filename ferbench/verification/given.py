@@ -42,7 +42,7 @@ def check_weights(subject: Subject, findings: Findings, catalog: Catalog) -> Non
             findings.unknown(f"{run.weights.source}: {error.line}")
             return
         if found is None or found.path is None or not found.is_file:
-            findings.unknown(f"{run.weights.source}: not on this machine, and cannot be had now")
+            findings.unknown(f"{run.weights.source}: not on this machine; weights are not looked for on the network")
             return
         path = Path(found.path)
         findings.same("the source of its weights", run.weights.source, found.source, "by its backbone")

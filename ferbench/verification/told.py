@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import datetime
+from collections.abc import Mapping, Sequence
 
 from ferbench.expressions import label_set
 from ferbench.metrics import LOWER_IS_BETTER, METRICS, scores
@@ -40,10 +41,10 @@ def check_notes(subject: Subject, findings: Findings, replanning: Replanning, ro
         findings.agreed("notes" if expected else "no notes")
 
 
-def check_cost(subject: Subject, findings: Findings, trainings: Mapping[str, int]) -> None:
+def check_cost(subject: Subject, findings: Findings, trainings: Mapping[str, Sequence[float]]) -> None:
     """What the chain cost by the results of its stages; what the run itself spent, nobody else has written down.
 
-    trainings : how often each stage was trained, as the store logs it
+    trainings : when each stage was trained, in seconds since 1970, as the store logs it
     """
     chain = subject.chain()
     if chain is None or not subject.finished:
@@ -54,13 +55,27 @@ def check_cost(subject: Subject, findings: Findings, trainings: Mapping[str, int
         ("train_seconds", run.train_seconds, sum(result.train_seconds for result in results)),
         ("peak_memory_bytes", run.peak_memory_bytes, max(result.peak_memory_bytes for result in results)),
     )
-    again = any(trainings.get(name, 0) != 1 for name in run.stages)
+    again = any(
+        subject.stored[name].merged or _trained_again(trainings.get(name, ()), run.finished_at) for name in run.stages
+    )
     for name, stored, expected in figures:
         if stored != expected and again:
             findings.unknown(f"{name}: a stage of its chain was trained again since, or elsewhere")
         else:
             findings.same(name, stored, expected, "by the results of its stages")
     findings.agreed("cost")
+
+
+def _trained_again(trainings: Sequence[float], finished_at: str) -> bool:
+    """Whether the stage's result may be another than the one that the run had; a merged one was trained elsewhere."""
+    if len(trainings) != 1:
+        return True
+    try:
+        finished = datetime.datetime.fromisoformat(finished_at).timestamp()
+    except (ValueError, OverflowError):
+        return False
+    # Runs write down whole seconds.
+    return trainings[0] >= finished + 1
 
 
 def check_tuning(subject: Subject, findings: Findings, replanning: Replanning | None, store: Store) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 
 from ferbench.accelerator import prepare_device
@@ -12,6 +12,7 @@ from ferbench.data.roles import RoleReader
 from ferbench.environment import chosen_device
 from ferbench.errors import UnknownName
 from ferbench.expressions import label_set
+from ferbench.network import no_network
 from ferbench.records import Run
 from ferbench.rows import Rows
 from ferbench.settings import Settings
@@ -30,7 +31,8 @@ from ferbench.workbench import Workbench
 
 
 class Verifier:
-    """Verifies rows for one command: each dataset is read once, each checkpoint hashed once. It writes into no store.
+    """Verifies rows for one command: each dataset is read once, each checkpoint hashed once. It writes into no store
+    and downloads nothing.
 
     Parameters
     ----------
@@ -97,18 +99,27 @@ class Verifier:
         return set(self._store.entries())
 
     @functools.cached_property
-    def _trainings(self) -> Counter[str]:
-        return Counter(training.stage for training in self._store.trainings())
+    def _trainings(self) -> dict[str, list[float]]:
+        trained: dict[str, list[float]] = defaultdict(list)
+        for training in self._store.trainings():
+            trained[training.stage].append(training.saved_at)
+        return trained
 
     @functools.cached_property
     def _sources(self) -> dict[str, str]:
         return {plugin.name: plugin.sha256 for plugin in self._catalog.plugins()}
 
     def _run(self, lying: StoredRun) -> list[Check]:
+        with no_network():
+            return self._checked(lying)
+
+    def _checked(self, lying: StoredRun) -> list[Check]:
         self._tell(lying.entry[:10], lying.seed)
         own = Findings("record", lying.seed)
         for line in lying.faults:
             own.wrong(line)
+        for line in lying.unsure:
+            own.unknown(line)
         own.agreed("columns")
         if lying.run is None:
             return own.checks()
