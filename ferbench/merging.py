@@ -26,7 +26,7 @@ from ferbench.records import Predictions, Run, RunSummary
 from ferbench.snapshot import Found, Refused, is_snapshot, read_snapshot, read_store
 from ferbench.snapshot.checking import CLOSE, Samples
 from ferbench.snapshot.hardware import hardware_named, hardware_of, renamed, renamed_run
-from ferbench.snapshot.redaction import unlocated
+from ferbench.snapshot.redaction import unlocated, without_location
 from ferbench.store import KeptRun, Store
 from ferbench.store.foreign import open_foreign, same_store
 
@@ -212,9 +212,9 @@ class _Here:
         return self._trained_on.get(stage, set())
 
     def further(self, stage: str) -> set[tuple[str, str, str]]:
-        """Dataset, split and content of a stage's further scores."""
+        """Dataset, split and content of a stage's further scores, as they would be called had they come here."""
         found = self._store.further_scores(stage).get(stage, ())
-        return {(each.dataset, each.split, each.content) for each in found}
+        return {(without_location(each.dataset), each.split, each.content) for each in found}
 
 
 @dataclass(slots=True)

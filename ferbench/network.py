@@ -26,13 +26,14 @@ class NetworkProbe:
     """
 
     def __init__(self, seconds: float = PROBE_SECONDS) -> None:
+        self.held_off = False
         self._left = seconds
         self._answers: dict[str, bool] = {}
         self._lock = threading.Lock()
 
     def reachable(self, host: str, timeout: float = PROBE_SECONDS) -> bool:
         """True if a TCP connection to the host, or to the proxy that is set for it, opens in time."""
-        if _is_offline() or not host:
+        if self.held_off or _is_offline() or not host:
             return False
         with self._lock:
             if host not in self._answers:
@@ -78,23 +79,21 @@ def _connects(host: str, port: int, seconds: float) -> bool:
 
 _PROBE = NetworkProbe()
 
-_held_off = False
-
 
 @contextmanager
 def no_network() -> Iterator[None]:
     """Within, every host counts as out of reach, so that ferbench downloads nothing; a plugin may still do so."""
-    global _held_off
-    before, _held_off = _held_off, True
+    before, _PROBE.held_off = _PROBE.held_off, True
     try:
         yield
     finally:
-        _held_off = before
+        _PROBE.held_off = before
 
 
 def network_reachable(host: str, timeout: float = PROBE_SECONDS) -> bool:
     """Whether a host can be reached; asked once a process, two seconds at most for all hosts together.
 
-    False without asking within `no_network`, and where HF_HUB_OFFLINE is set, whatever the host: who sets it wants no network.
+    False without asking within `no_network`, and where HF_HUB_OFFLINE is set, whatever the host: who sets it wants no
+    network.
     """
-    return not _held_off and _PROBE.reachable(host, timeout)
+    return _PROBE.reachable(host, timeout)

@@ -289,6 +289,18 @@ def test_further_scores_come_to_rows_that_are_here(make_store: MakeStore) -> Non
     assert not read_store(store).refused
 
 
+def test_further_scores_on_a_folder_come_once(make_store: MakeStore) -> None:
+    kept = kept_run(further=True)
+    named = dataclasses.replace(kept.further[0][1], dataset="folder:/srv/anna/faces")
+    kept = dataclasses.replace(kept, further=((kept.further[0][0], named),))
+    store, other = make_store("store", kept), make_store("other", kept)
+    assert merge(store, other.location).further == 0
+    fresh = make_store("fresh", kept_run())
+    assert [merge(fresh, each.location).further for each in (other, store)] == [1, 0]
+    assert {each.dataset for found in fresh.further_scores().values() for each in found} == {"folder:…/faces"}
+    assert merge(store, fresh.location).further == 0
+
+
 def test_a_row_that_answers_another_question_is_refused(make_store: MakeStore) -> None:
     honest = kept_run("honest")
     report = honest.report

@@ -31,7 +31,7 @@ from ferbench.snapshot.checking import Samples
 from ferbench.snapshot.derived import derived
 from ferbench.snapshot.layout import COLUMNS
 from ferbench.snapshot.limits import Limits
-from ferbench.snapshot.redaction import published, without_folders
+from ferbench.snapshot.redaction import published, without_folders, without_location
 from ferbench.snapshot.rounding import six_digits, spelled
 from ferbench.store import KeptRun, open_store
 from ferbench.store.foreign import open_foreign
@@ -388,6 +388,9 @@ def test_bombs_are_read_no_further_than_they_may_be_long(honest: Path, tmp_path:
         (tmp_path / FILES[1]).write_bytes(gzip.compress(header + b"\n" + (line + b"\n") * 20_000))
         with pytest.raises(StoreError, match="unpacks to more than 1,000,000 bytes"):
             read_snapshot(tmp_path, limits=Limits(unpacked_bytes=10**6))
+    (tmp_path / FILES[1]).write_bytes(packed)
+    with pytest.raises(StoreError, match="a block holds more than 100 fields"):
+        read_snapshot(tmp_path, limits=Limits(fields=100))
     with pytest.raises(StoreError, match="more than 3 lines"):
         read_snapshot(honest, limits=Limits(runs=3))
 
@@ -496,3 +499,27 @@ def test_where_weights_lay_elsewhere_is_not_kept(stored: Path, tmp_path: Path) -
         for run in store.runs():
             assert run.weights.path is None and run.cell.weights == "…/vgg.pt"
             assert all(store.stage(name).weights.path is None for name in run.stages)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("reference", "left"),
+    [
+        ("folder:/srv/anna/faces", "folder:…/faces"),
+        ("manifest:/srv/anna/faces.csv:train", "manifest:…/faces.csv:train"),
+        ("folder:../../anna/faces", "folder:…/faces"),
+        ("folder:a/..", "folder:…/"),
+        ("fer2013:train+select", "fer2013:train+select"),
+        ("hfds:user/data", "hfds:user/data"),
+    ],
+)
+def test_datasets_that_lie_elsewhere_are_not_opened(reference: str, left: str) -> None:
+    assert without_location(reference) == left == without_location(left)
+
+
+@pytest.mark.parametrize("value", ["'x'", "-1", "1.5"])
+def test_a_schema_version_that_is_none_is_one_line(stored: Path, value: str) -> None:
+    with sqlite3.connect(stored) as connection:
+        connection.execute(f"UPDATE schema_version SET version = {value}")
+    connection.close()
+    with pytest.raises(StoreError, match="says no version of its schema"):
+        open_foreign(str(stored))

@@ -797,6 +797,24 @@ def test_an_older_store_logs_one_training_of_each_stage(path, store, into, read_
             assert again.images_trained() == 3000
 
 
+@pytest.mark.parametrize(
+    "record",
+    ["[" * 10**5, '{"target_images_seen":0,"x":"\\ud800"}', f'{{"spent_seconds":{2**70}}}', '{"spent_seconds":{}}'],
+)
+def test_hostile_records_of_an_older_store_are_passed_over(path, store, record):
+    store.save_run(*make_old_run())
+    store.save_stage(make_stage(), make_result())
+    store.close()
+    into_version_1(path)
+    with sqlite3.connect(path) as raw:
+        costs = ',"peak_memory_bytes":1,"parameters":1,"environment":{"processor":"a","threads":1}}'
+        raw.execute("UPDATE runs SET record = ?", (record[:-1] + costs if record[0] == "{" else record,))
+        raw.execute("UPDATE stages SET result = ?", (f'{{"images_seen":{2**63},"train_seconds":1,"micro_batch":1}}',))
+    raw.close()
+    with open_store(str(path), read_only=True) as again:
+        assert again.trainings() == []
+
+
 def test_a_migrated_store_has_the_tables_of_a_new_one(path, store, tmp_path):
     """Columns, indexes and constraints, whatever their order."""
     store.close()

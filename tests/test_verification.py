@@ -20,6 +20,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from tiny import CLASSES, Recorder, bars, matrix, tiny_backbone
 
+from ferbench import network
 from ferbench.catalog import Catalog
 from ferbench.engine import Engine
 from ferbench.ensembles import Method, make_ensemble
@@ -227,7 +228,10 @@ def test_rows_that_were_merged_verify_under_the_names_of_their_hardware(home: Ho
         found = home.verified(named[row], copied)
         assert details(found, False) == []
         unknown = {check.name for check in found.checks if check.ok is None}
-        assert unknown <= {"checkpoint", "weights", "members", "stages"}
+        assert unknown <= {"checkpoint", "weights", "members", "stages", "board", "data", "predictions"}
+    with open_store(str(copied), read_only=True) as store:
+        merged = store.runs(row=named[home.rows[CASCADE]])[0]
+        assert (merged.cell.target, merged.board.target) == ("folder:…/faces",) * 2  # type: ignore[union-attr]
     with database(copied) as connection:
         edit(connection, "runs", "record", put("hardware", "cpu, A third"), "json_extract(record, '$.hardware') != ''")
     said = details(home.verified(named[home.rows[CASCADE]], copied), False)
@@ -373,6 +377,9 @@ CHANGED: dict[str, tuple[Change, str, str]] = {
         "record",
         "column recipe",
     ),
+    "a recipe that is none": (set_column("recipe = 'x'"), "record", "column recipe holds 'x'"),
+    "column interval taken away": (set_column("interval = NULL"), "record", "column interval holds None"),
+    "column precision taken away": (set_column("precision = NULL"), "record", "column precision holds None"),
     "column tries": (set_column("tries = 9"), "record", "column tries holds 9"),
     "column precision": (set_column("precision = 'bf16'"), "record", "column precision"),
     "a correctness bit": (flip_bit, "scores", "column correct counts 1 answer otherwise"),
@@ -415,6 +422,16 @@ CHANGED: dict[str, tuple[Change, str, str]] = {
         "stages",
         "its name is",
     ),
+    "a strategy that nobody has": (
+        with_column("strategy = 'my-clever-method'", put("strategy", "my-clever-method", "cell")),
+        "stages",
+        "its name is",
+    ),
+    "a backbone that nobody has": (
+        with_column("backbone = 'super-net'", put("backbone", "super-net", "cell")),
+        "stages",
+        "stage 1: its backbone is 'tiny', in the row's cell it is 'super-net'",
+    ),
     "images seen": (with_column("images_seen = 1", put("images_seen", 1)), "stages", "images_seen is 1, by its cell"),
     "seconds": (with_column("train_seconds = 0.5", put("train_seconds", 0.5)), "stages", "train_seconds is 0.5"),
     "weights": (
@@ -425,7 +442,7 @@ CHANGED: dict[str, tuple[Change, str, str]] = {
     # further in the record
     "the hash": (edit_run(put("predictions_sha256", "b" * 64)), "predictions", "in its record it is bbbbbbbbbbbb"),
     "a hash that was taken away": (edit_run(put("predictions_sha256", "")), "predictions", "in its record it is ''"),
-    "a reliability bin": (edit_run(put("count", 99, "reliability", 4)), "scores", "the reliability bins are other"),
+    "a reliability bin": (edit_run(put("count", 99, "reliability", 4)), "scores", ": count of bin 5 is 99 for "),
     "the temperature": (
         with_column("temperature = 1.5", put("temperature", 1.5, "calibration")),
         "scores",
@@ -444,6 +461,12 @@ CHANGED: dict[str, tuple[Change, str, str]] = {
     "a source": (edit_run(put("sources", [["cascade", "c" * 64]])), "sources", "plugin tiny_plugin, which its parts"),
     # stages
     "a stage's recipe": (edit_stage(put("lr", 0.7, "recipe")), "stages", "stage 2 is named"),
+    "a stage's classes": (edit_stage(put("classes", ["a", "b"])), "stages", "stage 2: its classes is ('a', 'b')"),
+    "a stage's history": (
+        edit_stage(put("images_seen", 5, "history", -1), "result"),
+        "stages",
+        "stage 2: images at the end of its history is 5, in its result it is",
+    ),
     "a stage's data": (
         edit_stage(put("content", "d" * 64, "parts", 0)),
         "data",
@@ -464,6 +487,11 @@ CHANGED: dict[str, tuple[Change, str, str]] = {
     "an answer": (edit_predictions("probabilities", turn), "scores", "answers otherwise than the stored"),
     "two samples swapped": (edit_predictions("probabilities", swap), "predictions", "the hash of the predictions"),
     "an id": (edit_predictions("ids", other), "predictions", "1 id not as in the data, the first of sample 5"),
+    "what samples are called": (
+        statement("UPDATE predictions SET dataset = 'fer', split = 'x' WHERE content = (SELECT board FROM runs)"),
+        "record",
+        "its predictions are stored as of 'fer' 'x', its board is",
+    ),
     "two ids swapped": (edit_predictions("ids", swap), "predictions", "2 id"),
     "a label": (edit_predictions("labels", other), "predictions", "1 label not as in the data"),
     "a probability of select by the least step": (
@@ -514,6 +542,8 @@ CHANGED: dict[str, tuple[Change, str, str]] = {
         "stages that the store lacks",
     ),
     "a record of no JSON": (statement(f"UPDATE runs SET record = '{{' WHERE {FIRST}"), "record", "cannot be read"),
+    "a record nested too deeply": (set_column(f"record = '{'[' * 10**5}'"), "record", "cannot be read"),
+    "ids that are no bytes": (statement("UPDATE predictions SET ids = 'x'"), "predictions", "broken predictions"),
     "a record of another shape": (edit_run(put("scores", 3)), "record", "cannot be read"),
     "a stage of no JSON": (statement("UPDATE stages SET stage = 'x'"), "stages", "its record cannot be read"),
     "words in the place of numbers": (edit_run(put("value", "high", "scores", 0)), "scores", "accuracy is 'high'"),
@@ -538,6 +568,48 @@ def test_a_run_that_was_not_touched_stays_whole_beside_one_that_was(home: Home, 
     with database(copied) as connection:
         edit_run(put("value", 0.99, "scores", 0))(connection)
     assert {check.seed for check in mismatches(home.verified(home.rows[CASCADE], copied))} == {0}
+
+
+def test_a_stage_that_was_trained_again_makes_no_cost_wrong(home: Home, copied: Path) -> None:
+    final = f"(SELECT final_stage FROM runs WHERE {FIRST})"
+    with database(copied) as connection:
+        edit_stage(put("train_seconds", 9.5), "result")(connection)
+        statement(f"UPDATE trainings SET train_seconds = 9.5 WHERE stage = {final}")(connection)
+    (wrong,) = mismatches(home.verified(home.rows[CASCADE], copied))
+    assert wrong.detail.startswith("train_seconds is ")
+    with database(copied) as connection:
+        statement(f"UPDATE trainings SET saved_at = saved_at + 60 WHERE stage = {final}")(connection)
+    found = home.verified(home.rows[CASCADE], copied)
+    assert details(found, False) == []
+    assert details(found, None) == [
+        "stages 0: train_seconds: a stage of its chain was trained again since, or elsewhere"
+    ]
+
+
+def test_samples_that_another_row_asked_for_first_keep_its_name_for_them(home: Home, copied: Path) -> None:
+    with database(copied) as connection:
+        statement("UPDATE predictions SET split = 'report' WHERE content = (SELECT board FROM runs)")(connection)
+        # Another row, which called them so.
+        edit(connection, "runs", "record", put("split", "report", "board"), "tries > 0")
+    said = details(home.verified(home.rows[CASCADE], copied), None)
+    assert any(line.startswith("record 0: what its samples are called: its predictions are stored as") for line in said)
+
+
+def test_weights_are_not_asked_of_the_network(home: Home, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def resolve(backbone: Any, policy: str) -> None:
+        asked.append(network.network_reachable("localhost"))
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr("ferbench.network._PROBE", network.NetworkProbe())
+    monkeypatch.setattr("ferbench.network._connects", lambda *address: True)
+    monkeypatch.setattr("ferbench.verification.given.resolve_weights", resolve)
+    with database(copied) as connection:
+        edit_run(put("path", None, "weights"))(connection)
+    said = details(home.verified(home.rows[CASCADE], copied), None)
+    assert asked == [False] and network.network_reachable("a host")
+    assert any("weights are not looked for on the network" in line for line in said)
 
 
 def test_tries_and_members_that_were_changed_are_found(home: Home, copied: Path) -> None:

@@ -151,9 +151,9 @@ COST = View(
     ),
     legend=(
         "forgot: points of accuracy on the auxiliaries that the chain lost again, – where it is not known; "
-        "time: of training as if the row stood alone; spent: what it really took here, tries of a tuned row counted in neither; train/s: images trained in a "
-        "second of that time; memory: peak of training; GFLOPs, infer/s, p50: of `ferbench speed`, – where it has not "
-        "measured that backbone at that size on that device"
+        "time: of training as if the row stood alone; spent: what it really took here, tries of a tuned row counted in "
+        "neither; train/s: images trained in a second of that time; memory: peak of training; GFLOPs, infer/s, p50: of "
+        "`ferbench speed`, – where it has not measured that backbone at that size on that device"
     ),
     optional=("±", "with", "train", "forgot"),
 )

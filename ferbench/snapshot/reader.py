@@ -207,6 +207,8 @@ class _Reading:
                 if own in seen:
                     raise Unsound(f"line {number} begins a block that was there before")
                 seen.add(own)
+            if len(block.ids) * width > self._limits.fields:
+                raise Unsound(f"line {number}: a block holds more than {self._limits.fields:,} fields: take it apart")
             if announced is not None and len(block.ids) <= announced.n:
                 block.ids.append(row[6])
                 block.groups.append(row[7])

@@ -9,11 +9,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from typing import Any
+from typing import Any, TypeVar
 
-from ferbench.records import Predictions
-from ferbench.stages import Cell, InitialWeights
+from ferbench.evidence import Forgetting
+from ferbench.records import FurtherScores, Predictions
+from ferbench.stages import Cell, InitialWeights, TrainingPart
 from ferbench.store.kept import KeptRun
+
+_Named = TypeVar("_Named", Forgetting, FurtherScores, Predictions, TrainingPart)
 
 #: What stands in the place of the folders of a path.
 CUT = "…/"
@@ -36,6 +39,10 @@ _PATHS = (
 )
 
 
+#: A step to this folder or up from it.
+_STEP = re.compile(r"(?:^|(?<=[\\/]))\.{1,2}(?:[\\/]|$)")
+
+
 def published(kept: KeptRun) -> KeptRun:
     """A run as anybody may have it: the folders of paths are cut, and where weights lay is left out."""
     return dataclasses.replace(
@@ -48,18 +55,54 @@ def published(kept: KeptRun) -> KeptRun:
 
 
 def unlocated(kept: KeptRun) -> KeptRun:
-    """A foreign run without the paths of weights: nothing is ever opened where another machine says."""
+    """A foreign run without paths of weights, data and backbones: nothing is ever opened where another machine says.
+
+    The hashes that it is known by stay those that it came with, though such names are part of them.
+    """
     run = kept.run
+    cell = dataclasses.replace(
+        _without_path(run.cell),
+        backbone=without_folders(run.cell.backbone),
+        target=without_location(run.cell.target),
+        auxiliaries=tuple(map(without_location, run.cell.auxiliaries)),
+    )
+    board = run.board and dataclasses.replace(run.board, target=without_location(run.board.target))
     return dataclasses.replace(
         kept,
-        run=dataclasses.replace(run, cell=_without_path(run.cell), weights=dataclasses.replace(run.weights, path=None)),
+        run=dataclasses.replace(
+            run,
+            cell=cell,
+            board=board,
+            weights=dataclasses.replace(run.weights, path=None),
+            forgetting=tuple(map(_elsewhere, run.forgetting)),
+        ),
         stages=tuple(
             [
-                (dataclasses.replace(stage, weights=dataclasses.replace(stage.weights, path=None)), result)
+                (
+                    dataclasses.replace(
+                        stage,
+                        backbone=without_folders(stage.backbone),
+                        weights=dataclasses.replace(stage.weights, path=None),
+                        parts=tuple(map(_elsewhere, stage.parts)),
+                    ),
+                    result,
+                )
                 for stage, result in kept.stages
             ]
         ),
+        predictions={name: _elsewhere(each) for name, each in kept.predictions.items()},
+        further=tuple([(stage, _elsewhere(each)) for stage, each in kept.further]),
     )
+
+
+@functools.lru_cache(maxsize=1024)
+def without_location(reference: str) -> str:
+    """A dataset's reference that opens nothing: paths lose their folders, those up from the current folder too."""
+    cut = without_folders(reference)
+    kind, colon, rest = cut.partition(":")
+    if colon and _STEP.search(rest):
+        return f"{kind}:{CUT}{_STEP.split(rest)[-1].replace(chr(92), '/').rpartition('/')[2]}"
+    return cut
 
 
 def without_folders(text: str) -> str:
@@ -70,6 +113,10 @@ def without_folders(text: str) -> str:
     for pattern, left in _PATHS:
         text = pattern.sub(left, text)
     return text
+
+
+def _elsewhere(value: _Named) -> _Named:
+    return dataclasses.replace(value, dataset=without_location(value.dataset))
 
 
 def _without_path(cell: Cell) -> Cell:

@@ -112,7 +112,13 @@ def stored_predictions(connection: Connection, stage: str, content: str) -> list
     query = select(predictions).where(predictions.c.stage == stage, predictions.c.content == content)
     found = []
     for row in connection.execute(query.order_by(predictions.c.id)):
-        record = codec.predictions_from_row(row)
+        try:
+            record = codec.predictions_from_row(row)
+        except (TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise StoreError(
+                f"the store holds broken predictions on {row.dataset} {row.split} ({one_line(error)}): restore a copy "
+                "of it"
+            ) from error
         counts = {len(record.ids), len(record.probabilities if record.groups is None else record.groups), row.n}
         if len(counts) > 1:
             raise StoreError(
@@ -145,7 +151,7 @@ def _decoded(kind: type[T], text: str, faults: list[str]) -> T | None:
     """A record, or None with the reason among the faults."""
     try:
         return codec.from_json(kind, text)
-    except StoreError as error:
+    except (StoreError, RecursionError) as error:
         faults.append(f"its record cannot be read: {one_line(error.__cause__ or error)}")
         return None
 

@@ -482,9 +482,11 @@ def _clear_unclaimed(connection: Connection, kept: KeptRun) -> None:
         return
     own = {run.board.fingerprint, run.select_content, *(each.content for each in run.forgetting)}
     for (stage, content), predictions in kept.predictions.items():
-        claimed = stage == run.stages[-1] and content in own
-        if claimed and not stands_on(connection, stage, content, predictions.dataset):
-            connection.execute(delete(table).where(table.c.stage == stage, table.c.content == content))
+        same = (table.c.stage == stage, table.c.content == content)
+        if stage != run.stages[-1] or content not in own or connection.scalar(select(table.c.id).where(*same)) is None:
+            continue
+        if not stands_on(connection, stage, content, predictions.dataset):
+            connection.execute(delete(table).where(*same))
 
 
 def _add_evidence(connection: Connection, kept: KeptRun) -> None:

@@ -30,7 +30,7 @@ def stands_on(connection: Connection, stage: str, content: str, dataset: str, ap
             if _names(json.loads(record), stage, content, dataset):
                 return True
         except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-            # Whoever reads this record says that it is broken; what it stood on may mend it.
+            # What it stood on cannot be told; whoever reads this record says that it is broken.
             return True
     return False
 
