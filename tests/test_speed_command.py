@@ -174,7 +174,8 @@ def test_a_wrong_call_is_one_line(ferbench_: Call, line: str, said: str) -> None
 
 def test_ctrl_c_says_that_nothing_was_stored(home: Path) -> None:
     command = [sys.executable, "-m", "ferbench", "--plugin", "tiny_plugin.py", "speed", "-b", "tinynet"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    # Slow enough to be in the middle of it when the signal comes.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TINY_SLEEP": "0.05"}
     with subprocess.Popen(command, cwd=home, env=environment, text=True, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         assert process.stderr.readline().startswith("Measuring on cpu")
