@@ -388,7 +388,7 @@ def test_holm_is_never_below_p_and_keeps_its_order(given_p):
     assert [corrected[at] for at in order] == sorted(corrected)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     st.integers(0, 2**32 - 1),
     st.integers(1, 40),
