@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ferbench.errors import FerbenchError
-from ferbench.metrics import confusion, correctness, probability_scores
+from ferbench.metrics import value_of
 from ferbench.records import Predictions
 
 #: What the greedy choice may go by.
@@ -85,12 +85,5 @@ def greedy_counts(pool: Sequence[Predictions], metric: str, steps: int) -> tuple
 def _value(like: Predictions, probabilities: NDArray[np.float64], metric: str) -> tuple[float, float]:
     """More is better; then by NLL."""
     mean = dataclasses.replace(like, probabilities=probabilities.astype(np.float32))
-    nll = probability_scores(mean)[0]
-    if metric == "nll":
-        return -nll, 0.0
-    if metric == "accuracy":
-        return float(correctness(mean).mean()), -nll
-    table = confusion(mean)
-    support = table.sum(axis=1)
-    present = support > 0
-    return float((table.diagonal()[present] / support[present]).mean()), -nll
+    nll = value_of("nll", mean)
+    return (-nll, 0.0) if metric == "nll" else (value_of(metric, mean), -nll)

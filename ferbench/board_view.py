@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from ferbench.errors import UsageError
-from ferbench.leaderboard import BoardTable
-from ferbench.records import Entry, RunSummary
+from ferbench.leaderboard import BoardTable, leaderboards
+from ferbench.records import Entry, RunSummary, SpeedMeasurement
 from ferbench.row_filter import ALIASES, MEASURED, RowFilter
 
 #: Orders that `--reach` brings with it.
@@ -99,6 +99,20 @@ def chosen(tables: Iterable[BoardTable], runs: Iterable[RunSummary], where: RowF
         if entries or failed:
             found.append(dataclasses.replace(_shown(table, entries), failed=failed))
     return tuple(found)
+
+
+def fitting_entries(runs: Sequence[RunSummary], where: RowFilter, speeds: Iterable[SpeedMeasurement] = ()) -> list[str]:
+    """Hashes of the entries that a filter keeps on any board, in the order of their first runs.
+
+    Where nothing is asked of what they reached, those with failed runs alone are among them.
+    """
+    rows = {row for _, row in where.rows(runs)}
+    if where.measured:
+        tables = leaderboards(runs, speeds)
+        rows &= {entry.row for table in tables for entry in table.entries if where.keeps_entry(entry)}
+    else:
+        rows |= {row for _, row in where.rows(runs, "failed")}
+    return list(dict.fromkeys(run.entry for run in runs if run.entry[:10] in rows))
 
 
 def arranged(table: BoardTable, sort: Sort, reach: Mapping[str, float | None] | None = None) -> BoardTable:

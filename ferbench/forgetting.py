@@ -18,7 +18,7 @@ from ferbench.metrics import correctness
 from ferbench.plan import CellPlan
 from ferbench.prediction_hash import predictions_sha256
 from ferbench.records import Predictions, StageResult
-from ferbench.references import parse_reference
+from ferbench.references import parse_reference, share_splits
 from ferbench.stages import Stage
 from ferbench.worker import Evaluation, StageTask
 
@@ -89,7 +89,7 @@ class Passages:
             self._warn(f"forgetting of {reference} is not measured: {error.line}")
             return None
         # `a:train+report` trains on what would be reported on.
-        trained_on = set(samples.splits.split("+")) & set(train.splits.split("+"))
+        trained_on = share_splits(samples.splits, train.splits)
         return None if samples.labels is None or trained_on else samples
 
 

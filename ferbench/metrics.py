@@ -121,6 +121,27 @@ def correctness(predictions: Predictions) -> NDArray[np.bool_]:
     return right
 
 
+def value_of(metric: str, predictions: Predictions, classes: Sequence[str] | None = None) -> float:
+    """One of METRICS alone, as `scores` has it: without its interval, which takes most of the time.
+
+    classes : given where the predictions are to be checked first, as `scores` does
+
+    Raises
+    ------
+    DatasetError, FerbenchError : as `scores` does; without `classes`, for missing labels alone
+    """
+    if classes is not None:
+        _checked(predictions, classes)
+    if metric == "accuracy":
+        return float(correctness(predictions).mean())
+    if metric in ("uar", "macro_f1"):
+        return (_uar if metric == "uar" else _macro_f1)(confusion(predictions))[0]
+    labels, probabilities = _labels(predictions), predictions.probabilities.astype(np.float64)
+    if metric == "ece":
+        return _ece(probabilities.argmax(axis=1) == labels, probabilities.max(axis=1))
+    return (_nll if metric == "nll" else _brier)(labels, probabilities)
+
+
 def probability_scores(predictions: Predictions) -> tuple[float, float, float]:
     """NLL, Brier and ECE alone, as `scores` defines them and without its checks.
 

@@ -23,10 +23,10 @@ from ferbench.expressions import label_set
 from ferbench.fingerprints import PROTOCOL_VERSION, fingerprint
 from ferbench.forgetting import Passages, Passed, with_forgetting
 from ferbench.matrix import Matrix, unrolled
-from ferbench.metrics import scores
+from ferbench.metrics import value_of
 from ferbench.plan import CellPlan, Plan, PlanInputs, make_plan
 from ferbench.records import Board, Environment, Predictions, Run, Speed, SpeedKey, StageResult
-from ferbench.references import parse_reference
+from ferbench.references import parse_reference, share_splits
 from ferbench.schedule import longest_first
 from ferbench.stages import RANDOM_WEIGHTS, Cell, InitialWeights, Stage, TrainingPart, Tuning
 from ferbench.store import Store
@@ -146,7 +146,7 @@ class Preparation:
             if samples.labels is None:
                 raise UsageError(f"{cell.target} cannot be tuned on: the labels of {samples.splits} are withheld")
             report = self._roles.report(cell.target, cell.recipe.label_set).splits
-            if set(samples.splits.split("+")) & set(report.split("+")):
+            if share_splits(samples.splits, report):
                 raise UsageError(
                     f"target {cell.target} reports on {report}, and tries are compared on {samples.splits}: nothing "
                     "may be chosen on what is reported; name another split, or leave --tune out"
@@ -176,8 +176,7 @@ class Preparation:
         predictions = self._stored(planned.stages[-1], Evaluation(cell.target, "select"), planned)
         if predictions is None:
             return None
-        found = scores(predictions, label_set(cell.recipe.label_set).classes)
-        return next(score.value for score in found if score.metric == metric)
+        return value_of(metric, predictions, label_set(cell.recipe.label_set).classes)
 
     def _prepared(self, cells: Iterable[Cell], tries: Sequence[Cell], *, force: bool, calibrate: bool) -> Prepared:
         cells = tuple(dict.fromkeys(cells))

@@ -20,6 +20,11 @@ class DatasetReference:
     splits: tuple[str, ...] = ()
 
 
+def share_splits(one: str, other: str) -> bool:
+    """Whether two names of splits, each one or several joined by `+`, have one in common."""
+    return not set(one.split("+")).isdisjoint(other.split("+"))
+
+
 def parse_reference(text: str, find: Callable[[str], Dataset]) -> DatasetReference:
     """Read `NAME` or `NAME:SPLIT+SPLIT`; `find` is the catalog's look-up, whose UnknownName passes through.
 

@@ -82,11 +82,10 @@ class RowFilter:
         self, runs: Iterable[RunSummary], status: Literal["finished", "failed"] = "finished"
     ) -> set[tuple[str, str]]:
         """Board's fingerprint (empty where it is not known) and ROW of all that have a kept run of that status."""
-        asked = [condition for condition in self.conditions if not condition.measured]
         return {
             ("" if run.board is None else run.board.fingerprint, run.entry[:10])
             for run in runs
-            if run.status == status and all(condition.fits(condition.values(run)) for condition in asked)
+            if run.status == status and self.keeps_run(run)
         }
 
 

@@ -14,7 +14,7 @@ from ferbench.metrics import correctness, scores
 from ferbench.plan import CellPlan
 from ferbench.prediction_hash import predictions_sha256
 from ferbench.records import Environment, Predictions, Run, StageResult
-from ferbench.references import parse_reference
+from ferbench.references import parse_reference, share_splits
 from ferbench.reliability import calibration, reliability_bins
 from ferbench.stages import Stage
 from ferbench.tuning import tuning_note
@@ -50,7 +50,7 @@ class Rows:
         chosen = None if select is None else self._roles.select(cell.cell.target, labels)
         labelled = select is not None and select.labels is not None
         # Fitted on what is reported, a temperature would be another score of the same samples.
-        apart = chosen is not None and not set(chosen.splits.split("+")) & set(cell.board.split.split("+"))
+        apart = chosen is not None and not share_splits(chosen.splits, cell.board.split)
         return dataclasses.replace(
             self._blank(cell),
             status="finished",
@@ -119,9 +119,8 @@ class Rows:
         target = cell.cell.target
         chosen = any(stage.select and target in (part.dataset for part in stage.parts) for stage in chain)
         if chosen or cell.cell.tuning is not None:
-            chosen_on = self._roles.select(target, cell.cell.recipe.label_set).splits.split("+")
-            if set(chosen_on) & set(cell.board.split.split("+")):
-                notes.append("selected on the reported split")
+            chosen_on = self._roles.select(target, cell.cell.recipe.label_set).splits
+            notes.extend(["selected on the reported split"] if share_splits(chosen_on, cell.board.split) else [])
         return tuple(dict.fromkeys(notes))
 
     def _copies(self, cell: CellPlan, chain: Sequence[Stage]) -> Iterator[str]:

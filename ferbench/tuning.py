@@ -48,14 +48,10 @@ class Candidates:
         scores : of the tries on select, None for those that failed
         distinct : tries that differ in what they compute; all of them unless told
         """
-        metric = self.metric
-        sign = -1 if metric in LOWER_IS_BETTER else 1
-        known = [(sign * score, -place) for place, score in enumerate(scores) if score is not None]
-        best = -max(known)[1] if known else 0
         tries = tuple(Try(values, score) for values, score in zip(self.values, scores, strict=True))
-        return Tuning(
-            metric, self.cells[0].seed, select_n, tries, self.values[best], len(tries) if distinct is None else distinct
-        )
+        chosen = best_try(tries, self.metric).values
+        different = len(tries) if distinct is None else distinct
+        return Tuning(self.metric, self.cells[0].seed, select_n, tries, chosen, different)
 
     def reported(self, tuning: Tuning) -> list[Cell]:
         """The cells that are reported: the chosen recipe with other seeds than the tries'."""
@@ -124,12 +120,19 @@ def _name(axis: RecipeAxis) -> str:
     return axis.key if axis.stage is None else f"stage{axis.stage}.{axis.key}"
 
 
+def best_try(tries: Sequence[Try], metric: str) -> Try:
+    """The one to be taken: the first of equal ones, and the first of all where every one has failed."""
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    known = [(sign * each.score, -place) for place, each in enumerate(tries) if each.score is not None]
+    return tries[-max(known)[1] if known else 0]
+
+
 def tuning_note(tuning: Tuning) -> str:
     """What a tuned row says: what was taken, of what, on which grounds, and whether better may lie beyond."""
     failed = sum(each.score is None for each in tuning.tries)
     if len(tuning.chosen) == 1 and len(tuning.tries) <= _NAMED:
         named = ", ".join(
-            f"{value} ({_reached(each, tuning.metric)})" for each in tuning.tries for _, value in each.values
+            f"{value} ({reached(each, tuning.metric)})" for each in tuning.tries for _, value in each.values
         )
         what = f"{in_words(tuning.chosen)} of {named}"
     else:
@@ -153,7 +156,8 @@ def at_an_edge(tuning: Tuning) -> list[str]:
     return found
 
 
-def _reached(each: Try, metric: str) -> str:
+def reached(each: Try, metric: str) -> str:
+    """What a try reached on select, in words."""
     if each.score is None:
         return "failed"
     return f"{each.score:.3f}" if metric in ("nll", "brier") else f"{100 * each.score:.1f} %"

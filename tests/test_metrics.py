@@ -21,6 +21,7 @@ from ferbench.metrics import (
     scores,
     t_critical,
     t_interval,
+    value_of,
     wilson,
 )
 from ferbench.records import Predictions
@@ -280,3 +281,12 @@ def test_what_cannot_be_scored_is_said_in_one_line():
         scores(predictions([2], good), ("a", "b"))
     with pytest.raises(FerbenchError, match="'s1' has probabilities that are not finite"):
         scores(predictions([0, 0], [[0.5, 0.5], [math.nan, 0.5]]), ("a", "b"))
+
+
+def test_a_score_by_itself_is_the_one_among_all() -> None:
+    rng = np.random.default_rng(3)
+    drawn = predictions(rng.integers(0, 5, 60), rng.dirichlet(np.ones(7), 60))
+    for score in scores(drawn, CLASSES):
+        assert value_of(score.metric, drawn) == value_of(score.metric, drawn, CLASSES) == score.value
+    with pytest.raises(FerbenchError, match="probabilities of shape"):
+        value_of("nll", drawn, CLASSES[:3])

@@ -11,7 +11,7 @@ from tiny import bar_dataset
 
 from ferbench.components import Dataset
 from ferbench.errors import FerbenchError, UnknownName, UsageError
-from ferbench.references import DatasetReference, parse_reference
+from ferbench.references import DatasetReference, parse_reference, share_splits
 
 FACES = bar_dataset("faces", 1)
 
@@ -67,3 +67,8 @@ def test_any_text_is_a_reference_or_one_line(text: str) -> None:
         assert error.exit_code == 2
     else:
         assert found.dataset.name == "faces"
+
+
+def test_splits_that_are_named_twice_are_found() -> None:
+    assert share_splits("val", "val") and share_splits("train+val", "val+test")
+    assert not share_splits("train", "train less held out") and not share_splits("train+val", "test")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ferbench.cli.boards import show_boards
-from ferbench.cli.options import common_options
+from ferbench.cli.options import common_options, where_option
 from ferbench.cli.session import print_json, print_lines, settings_of, shown_store, store_exists, warn, width
 from ferbench.errors import StoreError, UsageError
 
@@ -24,13 +24,7 @@ _NOT_OF_REPORT = (
 
 @click.command()
 @click.argument("rows", nargs=-1, metavar="[ROW]...")
-@click.option(
-    "--where",
-    metavar="CONDITION",
-    multiple=True,
-    help="Take the rows that fit, as `ferbench leaderboard --where` shows them, ensembles left out; may be given "
-    "several times, then all must fit.",
-)
+@where_option("Take the rows that fit, as `ferbench leaderboard --where` shows them, ensembles left out")
 @click.option("--over-seeds", is_flag=True, help="Average all runs of all rows, as one run that is called seed 0.")
 @click.option("--greedy", is_flag=True, help="Choose members on select, one after the other, with replacement.")
 @click.option(
@@ -100,6 +94,7 @@ def _fitting(store: Store, where: tuple[str, ...]) -> list[str]:
     ------
     UsageError : no such row, rows of several boards, or a choice by what is reported
     """
+    from ferbench.board_view import chosen
     from ferbench.leaderboard import leaderboards
     from ferbench.row_filter import parse_where
 
@@ -111,23 +106,14 @@ def _fitting(store: Store, where: tuple[str, ...]) -> list[str]:
                 "select_accuracy, or give --greedy"
             )
     summaries = store.leaderboard_rows()
-    fitting = wanted.rows(run for run in summaries if not run.members)
-    found = {
-        table.board.fingerprint: rows
-        for table in leaderboards(summaries, store.speed_measurements())
-        if (
-            rows := [
-                entry.row
-                for entry in table.entries
-                if (table.board.fingerprint, entry.row) in fitting and wanted.keeps_entry(entry)
-            ]
-        )
-    }
+    tables = leaderboards(summaries, store.speed_measurements())
+    fitting = chosen(tables, [run for run in summaries if not run.members], wanted)
+    found = [[entry.row for entry in table.entries] for table in fitting if table.entries]
     if not found:
         raise UsageError(f"no finished row fits {wanted}: `ferbench leaderboard` lists them")
     if len(found) > 1:
         raise UsageError(f"rows of {len(found)} boards fit {wanted}: add --where target=… or board=…")
-    return next(iter(found.values()))
+    return found[0]
 
 
 def _show_board(store: Store, outcome: Ensemble, *, as_json: bool) -> None:

@@ -21,6 +21,16 @@ def common_options(command: Command) -> Command:
     return command
 
 
+def where_option(help_text: str) -> Callable[[Command], Command]:
+    """`--where` of commands that take rows by name, too; `help_text` says what is done with the rows that fit."""
+    return click.option(
+        "--where",
+        metavar="CONDITION",
+        multiple=True,
+        help=f"{help_text}; may be given several times, then all must fit.",
+    )
+
+
 def _keep(key: str) -> Callable[[click.Context, click.Parameter, str | None], None]:
     return lambda context, parameter, value: keep_setting(context, key, value)
 

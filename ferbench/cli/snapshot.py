@@ -6,20 +6,14 @@ from pathlib import Path
 
 import click
 
-from ferbench.cli.options import common_options
+from ferbench.cli.options import common_options, where_option
 from ferbench.cli.session import print_json, print_lines, reading_store, settings_of, warn, width
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.argument("rows", nargs=-1, metavar="[ROW]...")
-@click.option(
-    "--where",
-    metavar="CONDITION",
-    multiple=True,
-    help="Only rows that fit, as `ferbench leaderboard --where` shows them; may be given several times, then all must "
-    "fit.",
-)
+@where_option("Only rows that fit, as `ferbench leaderboard --where` shows them")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @common_options
 @click.pass_context

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ferbench.cli.options import common_options
+from ferbench.cli.options import common_options, where_option
 from ferbench.cli.session import (
     catalog_of,
     paint,
@@ -29,13 +29,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("rows", metavar="[ROW]...", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Verify every row.")
-@click.option(
-    "--where",
-    metavar="CONDITION",
-    multiple=True,
-    help="Verify the rows that fit, as `ferbench leaderboard --where` shows them; may be given several times, then all "
-    "must fit.",
-)
+@where_option("Verify the rows that fit, as `ferbench leaderboard --where` shows them")
 @click.option("--infer", is_flag=True, help="Predict again from the checkpoints, and compare.")
 @click.option("--members", is_flag=True, help="Go on with the members of ensembles.")
 @click.option("--verbose", "-v", is_flag=True, help="Show what agrees, too.")
@@ -109,19 +103,14 @@ def _wanted(store: Store, rows: Sequence[str], where: Sequence[str], *, every: b
 
 
 def _fitting(store: Store, where: Sequence[str]) -> list[str]:
-    from ferbench.leaderboard import leaderboards
+    from ferbench.board_view import fitting_entries
     from ferbench.row_filter import parse_where
 
     wanted = parse_where(where)
-    summaries = store.leaderboard_rows()
-    keeping = {summary.entry[:10]: summary.entry for summary in summaries if wanted.keeps_run(summary)}
-    if wanted.measured:
-        tables = leaderboards(summaries, store.speed_measurements())
-        kept = {entry.row for table in tables for entry in table.entries if wanted.keeps_entry(entry)}
-        keeping = {row: entry for row, entry in keeping.items() if row in kept}
-    if not keeping:
+    found = fitting_entries(store.leaderboard_rows(), wanted, store.speed_measurements() if wanted.measured else ())
+    if not found:
         raise UsageError(f"no row fits {wanted}: `ferbench leaderboard` lists them")
-    return list(keeping.values())
+    return found
 
 
 class _Progress:

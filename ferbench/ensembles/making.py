@@ -20,7 +20,8 @@ from ferbench.expressions import label_set
 from ferbench.fingerprints import PROTOCOL_VERSION, fingerprint
 from ferbench.metrics import correctness, scores
 from ferbench.prediction_hash import predictions_sha256
-from ferbench.records import Board, Predictions, Run, StageResult
+from ferbench.records import Predictions, Run, StageResult
+from ferbench.references import share_splits
 from ferbench.reliability import calibration, reliability_bins
 from ferbench.stages import Cell, Stage
 from ferbench.store import Store
@@ -61,9 +62,9 @@ class Maker:
         board = runs[0].board
         assert board is not None
         chosen_on = sources[0].select
-        apart = select is not None and not _overlap(select, board)
+        apart = select is not None and not share_splits(select.split, board.split)
         notes = notes_of(made_of(seed, sources, counts, self._entries, self._method), chains, runs)
-        if self._method.greedy and chosen_on is not None and _overlap(chosen_on, board):
+        if self._method.greedy and chosen_on is not None and share_splits(chosen_on.split, board.split):
             notes.append("selected on the reported split")
         labelled = select is not None and select.labels is not None
         run = Run(
@@ -202,8 +203,3 @@ def _select(members: Sequence[Source], weights: Sequence[float]) -> tuple[Predic
     if not all(same_samples(found[0], other) for other in found[1:]):
         return None, ""
     return averaged(found, weights), contents.pop()
-
-
-def _overlap(select: Predictions, board: Board) -> bool:
-    """Whether select is of a split that is reported on."""
-    return bool(set(select.split.split("+")) & set(board.split.split("+")))

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ferbench.publish.layout import wrapped, wrapped_facts
-from ferbench.publish.quantities import percent
 from ferbench.recipes import in_words
 from ferbench.stages import Cell, Try, Tuning
-from ferbench.tuning import at_an_edge
+from ferbench.tuning import at_an_edge, reached
 
 _WIDTH = 80
-
-#: Metrics that are no fractions of the samples.
-_PLAIN = ("nll", "brier")
 
 
 def tuning_lines(found: Iterable[tuple[Cell, Tuning]], width: int = _WIDTH) -> list[str]:
@@ -38,10 +34,4 @@ def tuning_lines(found: Iterable[tuple[Cell, Tuning]], width: int = _WIDTH) -> l
 
 
 def _tried(each: Try, metric: str) -> str:
-    return f"{_value(each.score, metric)} with {in_words(each.values)}"
-
-
-def _value(score: float | None, metric: str) -> str:
-    if score is None:
-        return "failed"
-    return f"{score:.3f}" if metric in _PLAIN else f"{percent(score)} %"
+    return f"{reached(each, metric)} with {in_words(each.values)}"

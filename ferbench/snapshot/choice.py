@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ferbench.board_view import fitting_entries
 from ferbench.errors import UsageError
-from ferbench.leaderboard import leaderboards
 from ferbench.row_filter import parse_where
 from ferbench.store import Store
 
@@ -41,13 +41,8 @@ def chosen_entries(store: Store, rows: Sequence[str] = (), where: Sequence[str] 
     summaries = store.leaderboard_rows()
     entries = list(named or dict.fromkeys(summary.entry for summary in summaries))
     if wanted:
-        fitting = {row for _, row in wanted.rows(summaries)}
-        if wanted.measured:
-            tables = leaderboards(summaries, store.speed_measurements())
-            fitting &= {entry.row for table in tables for entry in table.entries if wanted.keeps_entry(entry)}
-        else:
-            fitting |= {row for _, row in wanted.rows(summaries, "failed")}
-        entries = [entry for entry in entries if entry[:10] in fitting]
+        fitting = set(fitting_entries(summaries, wanted, store.speed_measurements() if wanted.measured else ()))
+        entries = [entry for entry in entries if entry in fitting]
         if not entries:
             raise UsageError(f"no row fits {wanted}: `ferbench leaderboard` lists them")
     if not entries:

@@ -16,6 +16,7 @@ from ferbench.metrics import correctness, scores
 from ferbench.prediction_hash import predictions_sha256
 from ferbench.publish.quantities import counted
 from ferbench.records import Predictions, Run, Score
+from ferbench.references import share_splits
 from ferbench.reliability import calibration, reliability_bins
 from ferbench.store import Store
 from ferbench.verification.checks import Findings, shown
@@ -180,8 +181,7 @@ def _compare_select(
     elif run.select_accuracy is not None:
         findings.wrong("it has an accuracy on select, whose labels are withheld")
     assert run.board is not None
-    apart = not set(select.split.split("+")) & set(run.board.split.split("+"))
-    expected = calibration(select, report) if apart else None
+    expected = None if share_splits(select.split, run.board.split) else calibration(select, report)
     if (run.calibration is None) != (expected is None):
         words = ("there is none", "there is one")
         own, other = words[run.calibration is not None], words[expected is not None]

@@ -7,13 +7,14 @@ import datetime
 from collections.abc import Mapping, Sequence
 
 from ferbench.expressions import label_set
-from ferbench.metrics import LOWER_IS_BETTER, METRICS, scores
+from ferbench.metrics import METRICS, value_of
 from ferbench.publish.quantities import counted, ranges
 from ferbench.recipes import RecipeValue, changed
 from ferbench.rows import Rows
 from ferbench.snapshot.hardware import merged_note
 from ferbench.stages import Cell
 from ferbench.store import Store
+from ferbench.tuning import best_try
 from ferbench.verification.chains import Replanning
 from ferbench.verification.checks import Findings
 from ferbench.verification.subject import Subject, called
@@ -89,9 +90,7 @@ def check_tuning(subject: Subject, findings: Findings, replanning: Replanning | 
     known = dict(run.cell.recipe_values())
     for name, value in tuning.chosen:
         findings.same(f"{name} of the try that was chosen", value, known.get(name), "in the row's recipe")
-    sign = -1 if tuning.metric in LOWER_IS_BETTER else 1
-    reached = [(sign * each.score, -place) for place, each in enumerate(tuning.tries) if each.score is not None]
-    best = tuning.tries[-max(reached)[1] if reached else 0]
+    best = best_try(tuning.tries, tuning.metric)
     findings.same("the try that was chosen", tuning.chosen, best.values, "by what the tries reached")
     if replanning is None:
         return
@@ -103,10 +102,10 @@ def check_tuning(subject: Subject, findings: Findings, replanning: Replanning | 
         if not found:
             absent += [number] if each.score is not None else []
             continue
-        score = next(score for score in scores(found[0], classes) if score.metric == tuning.metric)
+        value = value_of(tuning.metric, found[0], classes)
         if each.score is not None:
-            findings.same(f"{tuning.metric} of try {number}", each.score, score.value, "by its predictions on select")
-            findings.same(f"n of try {number}", tuning.select_n, score.n, "by its predictions on select")
+            findings.same(f"{tuning.metric} of try {number}", each.score, value, "by its predictions on select")
+            findings.same(f"n of try {number}", tuning.select_n, len(found[0].ids), "by its predictions on select")
     if absent:
         findings.unknown(f"tries {ranges(absent)}: the store has no predictions of them on select")
     if len(absent) < len(tuning.tries):
