@@ -27,7 +27,7 @@ from ferbench.data.roles import RoleReader
 from ferbench.engine import Engine
 from ferbench.environment import device_kind
 from ferbench.matrix import Matrix, RecipeAxis
-from ferbench.publish.quantities import figure, size
+from ferbench.quantities import figure, size
 from ferbench.recipes import RecipeValue
 from ferbench.records import EpochResult, Run, SpeedMeasurement, Spread, StageResult
 from ferbench.settings import Settings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import nn
+
+#: What of a dataset others may have: ids of its samples, names of its films or people, its pictures, and weights that were
+#: trained on it.
+Permit = Literal["ids", "groups", "pictures", "weights"]
+PERMITS: tuple[Permit, ...] = ("ids", "groups", "pictures", "weights")
 
 Role = Literal["train", "select", "report"]
 ROLES: tuple[Role, ...] = ("train", "select", "report")
@@ -115,6 +120,8 @@ class Dataset:
     files : `files(split, root)` names all files that a split is read from, where they are not simply all below the
         root; a decoded split is kept until one of them changes
     recipe : recipe values that suit this target better than the backbone's (its size, its budget)
+    licence_permits : what its licence lets anybody publish; whatever is not named is withheld from snapshots and sites
+        unless it is asked for
     """
 
     name: str
@@ -134,6 +141,7 @@ class Dataset:
     recipe: Mapping[str, RecipeValue] = field(default_factory=dict)
     citation: str = ""
     licence: str = ""
+    licence_permits: Collection[Permit] = ()
 
 
 @dataclass(frozen=True, slots=True)

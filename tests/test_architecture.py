@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -26,7 +27,7 @@ FLOORS: tuple[tuple[int, str], ...] = (
     (0, "records"),
     (1, "components"),
     (1, "hookspecs"),
-    (2, "anatomy defaults expressions initialisation memory plugin_source recent_states references"),
+    (2, "anatomy defaults expressions initialisation memory plugin_source quantities recent_states references"),
     (2, "resampling settings"),
     (2, "metrics placed_module prediction_hash state_dicts"),
     (2, "accelerator contract environment flops matrix over_seeds pretrained trainable weights"),
@@ -43,12 +44,15 @@ FLOORS: tuple[tuple[int, str], ...] = (
     (5, "fitting"),
     (5, "worker"),
     (6, "comparison generalisation row_filter"),
-    (6, "calibration executors leaderboard publish store"),
+    (6, "calibration executors leaderboard store"),
     (6, "board_view"),
     (6, "competitors curves forgetting further snapshot speed time_to_accuracy"),
     (6, "reach"),
-    (7, "ensembles inference preparation rows testing"),
-    (7, "engine merging verification"),
+    (6, "pages"),
+    (6, "publish"),
+    (7, "ensembles inference preparation rows testing trained"),
+    (7, "engine merging recognition saliency verification"),
+    (7, "export publication"),
     (8, "cli"),
     (8, "__main__"),
 )
@@ -94,6 +98,13 @@ def part(module: str) -> str:
 
 def test_every_module_has_a_floor_and_every_floor_its_modules() -> None:
     assert {part(module) for module in CORE} - {""} == LINE.keys()
+
+
+def test_every_package_is_installed() -> None:
+    """An editable install has them all, a plain one those that are listed."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["packages"]
+    packages = {name for name, path in ALL.items() if path.name == "__init__.py"}
+    assert set(listed) == packages and len(set(listed)) == len(listed)
 
 
 @pytest.mark.parametrize("module", CORE)

@@ -36,7 +36,7 @@ from ferbench.publish.progress import (
     summary_line,
     truth_line,
 )
-from ferbench.publish.quantities import amount, counted, duration, figure, joined, percent, size
+from ferbench.quantities import amount, counted, duration, figure, joined, percent, size
 from ferbench.recipes import Recipe
 from ferbench.records import Board, Entry, Environment, EpochResult, Interval, Predictions, Run, Score, StageResult
 from ferbench.schedule import CriticalPath

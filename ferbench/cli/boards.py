@@ -99,7 +99,7 @@ def print_boards_json(found: BoardRows, options: BoardOptions, reported: Sequenc
 def print_boards_csv(found: BoardRows, options: BoardOptions) -> None:
     """One line a row; failed runs have none, which is said on stderr."""
     from ferbench.publish.boards_csv import boards_csv
-    from ferbench.publish.quantities import counted
+    from ferbench.quantities import counted
 
     if failed := len(found.lost) + sum(len(table.failed) for table in found.tables):
         warn(f"failed runs have no line in the CSV ({counted(failed, 'row')}): --json has them")
@@ -201,7 +201,7 @@ def _curves(found: BoardRows) -> list[list[str]]:
 
 def _left_out(found: BoardRows) -> str:
     """Boards that the filter leaves nothing of, in words; empty where there are none."""
-    from ferbench.publish.quantities import counted
+    from ferbench.quantities import counted
 
     shown = {table.board.fingerprint for table in found.tables}
     hidden = [table for table in found.boards if table.board.fingerprint not in shown]

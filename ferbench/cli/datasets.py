@@ -211,7 +211,7 @@ def _view(name: str, component: Dataset | DatasetFamily, data_folder: Path) -> D
 def _holds(root: Path) -> str:
     """What lies at a place, in a few words."""
     from ferbench.data.trees import is_stray
-    from ferbench.publish.quantities import size
+    from ferbench.quantities import size
 
     try:
         if root.is_file():

@@ -81,7 +81,7 @@ def _devices(settings: Settings) -> Iterator[Finding]:
 
     from ferbench.environment import automatic_precision, chosen_device, device_kind, processor_name, usable_cores
     from ferbench.publish.diagnosis import Finding
-    from ferbench.publish.quantities import counted
+    from ferbench.quantities import counted
 
     yield Finding("processor", f"{processor_name()}, {counted(usable_cores(), 'core')} usable")
     yield Finding("threads", f"{torch.get_num_threads()}, used by torch")
@@ -102,7 +102,7 @@ def _devices(settings: Settings) -> Iterator[Finding]:
 def _store(settings: Settings) -> Iterator[Finding]:
     from ferbench.cli.session import store_exists
     from ferbench.publish.diagnosis import Finding
-    from ferbench.publish.quantities import counted
+    from ferbench.quantities import counted
     from ferbench.store import open_store
 
     if not store_exists(settings):
@@ -129,7 +129,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
 
 def _plugins(context: click.Context) -> Iterator[Finding]:
     from ferbench.publish.diagnosis import Finding
-    from ferbench.publish.quantities import counted
+    from ferbench.quantities import counted
 
     catalog = catalog_of(context)
     yield Finding("plugins", f"{counted(len(catalog.plugins()), 'plugin')} loaded")
@@ -151,7 +151,7 @@ def _data(context: click.Context, settings: Settings) -> Iterator[Finding]:
 
 def _cache(settings: Settings) -> Iterator[Finding]:
     from ferbench.publish.diagnosis import Finding
-    from ferbench.publish.quantities import size
+    from ferbench.quantities import size
 
     folder = settings.cache_folder
     if not _is_writable(_existing(folder)):

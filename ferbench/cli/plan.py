@@ -77,7 +77,7 @@ def work_left(prepared: Prepared) -> WorkLeft:
 
 def device_words(engine: Engine) -> str:
     """The device as rows name it, and the CPU's threads where it computes."""
-    from ferbench.publish.quantities import counted
+    from ferbench.quantities import counted
 
     kind, threads = engine.environment.device_kind, engine.environment.threads
     return f"{kind} ({counted(threads, 'thread')})" if kind == "cpu" else kind

@@ -13,7 +13,7 @@ import click
 from ferbench.cli.session import warn
 from ferbench.publish.plans import WorkLeft, stage_label
 from ferbench.publish.progress import LogRate, TimeLeft, as_planned, figures, run_line, stage_lines, truth_line
-from ferbench.publish.quantities import percent
+from ferbench.quantities import percent
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar

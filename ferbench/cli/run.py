@@ -84,7 +84,7 @@ def run(
         from ferbench.engine import Engine
         from ferbench.publish.plans import work_line
         from ferbench.publish.progress import summary_line
-        from ferbench.publish.quantities import counted
+        from ferbench.quantities import counted
         from ferbench.store import open_store
     with open_store(wanted.settings.store) as store, reporter:
         engine = Engine(wanted.catalog, store, wanted.settings, reporter, forgetting=not no_forgetting, track=track)

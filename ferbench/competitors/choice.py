@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ferbench.errors import StoreError, UsageError
 from ferbench.fingerprints import PROTOCOL_VERSION
 from ferbench.leaderboard import leaderboards
-from ferbench.publish.quantities import counted, ranges
+from ferbench.quantities import counted, ranges
 from ferbench.records import Board, RunSummary
 from ferbench.row_filter import RowFilter
 

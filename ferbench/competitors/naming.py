@@ -18,7 +18,7 @@ from ferbench.competitors.properties import (
     telling_apart,
 )
 from ferbench.errors import UsageError
-from ferbench.publish.quantities import joined
+from ferbench.quantities import joined
 from ferbench.records import Board, RunSummary
 
 #: What a configuration is on every board, whatever tells rows of one board apart.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ferbench.ensembles.inherited import Chains
 from ferbench.ensembles.method import Method
 from ferbench.ensembles.pool import Pool, Source
-from ferbench.publish.quantities import ranges
+from ferbench.quantities import ranges
 from ferbench.records import Run
 from ferbench.tuning import tuning_note
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ferbench.ensembles.method import SEED_OVER_SEEDS, Method
 from ferbench.errors import StoreError, UsageError
-from ferbench.publish.quantities import ranges
+from ferbench.quantities import ranges
 from ferbench.records import Board, Predictions, Run
 from ferbench.store import Store
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ferbench.publish.columns import Column
-from ferbench.publish.quantities import amount, counted, duration, figure, percent, size, whole
+from ferbench.quantities import amount, counted, duration, figure, percent, size, whole
 from ferbench.records import Entry, Interval
 
 

@@ -9,7 +9,7 @@ from ferbench.fingerprints import PROTOCOL_VERSION
 from ferbench.publish.board_columns import ACCURACY, View, share
 from ferbench.publish.columns import Column, fitted
 from ferbench.publish.layout import PLAIN, Paint, aligned, wrapped, wrapped_facts
-from ferbench.publish.quantities import counted, percent, whole
+from ferbench.quantities import counted, percent, whole
 from ferbench.records import Board, Entry
 
 #: Lines under an entry begin below its row, not below its rank.

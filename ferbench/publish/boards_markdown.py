@@ -18,7 +18,7 @@ from ferbench.publish.boards import (
     shown_words,
 )
 from ferbench.publish.layout import Align
-from ferbench.publish.quantities import whole
+from ferbench.quantities import whole
 from ferbench.records import Board, Entry, ReportedResult
 from ferbench.reported_results import STATUS
 

@@ -9,7 +9,7 @@ from ferbench.cache.checks import Checked
 from ferbench.cache.folder import KINDS, CacheEntry, Kind
 from ferbench.cache.pruning import Fate, Kept, Needs
 from ferbench.publish.layout import PLAIN, Paint, aligned, total_width, wrapped
-from ferbench.publish.quantities import counted, duration, joined, size
+from ferbench.quantities import counted, duration, joined, size
 
 #: Of fingerprints and keys, as of rows, so many digits are shown.
 _DIGITS = 10

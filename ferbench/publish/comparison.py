@@ -11,7 +11,6 @@ from typing import Any, Protocol
 from ferbench.comparison import OVER_SEEDS, AcrossBoards, Pair
 from ferbench.publish.boards import board_facts
 from ferbench.publish.layout import PLAIN, Align, Paint, aligned, total_width, wrapped, wrapped_facts
-from ferbench.publish.quantities import counted, percent, ranges, whole
 from ferbench.publish.verdicts import (
     MCNEMAR_CLUSTERED,
     METRIC_WORDS,
@@ -22,6 +21,7 @@ from ferbench.publish.verdicts import (
     points,
     whole_sentence,
 )
+from ferbench.quantities import counted, percent, ranges, whole
 from ferbench.records import Board, Run
 
 #: Up to so many pairs have a sentence each.

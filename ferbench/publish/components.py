@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ferbench.publish.layout import PLAIN, Paint, wrapped
-from ferbench.publish.quantities import whole
+from ferbench.quantities import whole
 
 Fact = str | int | Sequence[str] | Mapping[str, object]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ferbench.data.split_cache import StoredSplit
-from ferbench.publish.quantities import counted, whole
+from ferbench.quantities import counted, whole
 
 FACES = 12
 SIDE = 72

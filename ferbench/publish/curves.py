@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ferbench.publish.boards import board_facts
 from ferbench.publish.layout import PLAIN, Align, Paint, aligned, total_width, wrapped, wrapped_facts
-from ferbench.publish.quantities import counted, percent
+from ferbench.quantities import counted, percent
 from ferbench.records import Board, Interval
 
 _INDENT = " " * 4

@@ -10,7 +10,7 @@ from operator import attrgetter
 from ferbench.audit import Balance, Groups, Overlaps, Pair, Place, Sizes
 from ferbench.fingerprints import as_plain
 from ferbench.publish.layout import PLAIN, Align, Paint, aligned, total_width, wrapped, wrapped_facts
-from ferbench.publish.quantities import counted, joined, percent, whole
+from ferbench.quantities import counted, joined, percent, whole
 
 _INDENT = " " * 4
 _HANGING = _INDENT + "  "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from ferbench.publish.layout import wrapped
-from ferbench.publish.quantities import ranges
+from ferbench.quantities import ranges
 from ferbench.records import Run
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ferbench.generalisation import FurtherEntry
 from ferbench.publish.board_columns import NAMING, View, known_column
-from ferbench.publish.quantities import percent, whole
+from ferbench.quantities import percent, whole
 from ferbench.records import Entry
 
 _LEGEND = (

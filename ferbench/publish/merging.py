@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from ferbench.publish.layout import PLAIN, Paint, wrapped, wrapped_facts
-from ferbench.publish.quantities import counted, joined, ranges, size
+from ferbench.quantities import counted, joined, ranges, size
 
 #: Of runs that were left out, so many are shown.
 _SHOWN = 20

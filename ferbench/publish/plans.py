@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ferbench.costs import PlanCost
 from ferbench.fingerprints import as_plain
 from ferbench.publish.layout import Align, aligned, wrapped, wrapped_facts
-from ferbench.publish.quantities import counted, duration, joined, size, whole
+from ferbench.quantities import counted, duration, joined, size, whole
 from ferbench.stages import Stage, TrainingPart
 
 _TRAINED = {"all": "all layers", "head": "head only", "svm": "head by svm"}

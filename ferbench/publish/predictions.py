@@ -9,8 +9,8 @@ import numpy as np
 
 from ferbench.metrics import class_scores, confusion
 from ferbench.publish.layout import PLAIN, Align, Paint, aligned, total_width, wrapped, wrapped_facts
-from ferbench.publish.quantities import percent, whole
 from ferbench.publish.reliability import calibration_lines, reliability_lines
+from ferbench.quantities import percent, whole
 from ferbench.recipes import Recipe, in_words
 from ferbench.records import Predictions, Run
 from ferbench.reliability import at_temperature

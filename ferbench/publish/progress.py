@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ferbench.costs import PlanCost
 from ferbench.publish.layout import wrapped, wrapped_facts
-from ferbench.publish.quantities import counted, duration, percent, size, whole
+from ferbench.quantities import counted, duration, percent, size, whole
 from ferbench.records import Run, StageResult
 from ferbench.stages import Stage
 

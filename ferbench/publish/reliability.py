@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ferbench.evidence import Calibration, ReliabilityBin
 from ferbench.metrics import probability_scores
 from ferbench.publish.layout import Align, aligned, total_width, wrapped
-from ferbench.publish.quantities import percent, whole
+from ferbench.quantities import percent, whole
 from ferbench.records import Predictions
 from ferbench.reliability import at_temperature, is_bound, reliability_bins
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ferbench.publish.layout import PLAIN, Align, Paint, aligned, total_width, wrapped, wrapped_facts
-from ferbench.publish.quantities import whole
+from ferbench.quantities import whole
 from ferbench.records import ReportedResult
 from ferbench.reported_results import STATUS
 

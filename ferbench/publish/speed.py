@@ -8,7 +8,7 @@ from typing import Any
 
 from ferbench.publish.columns import Column, fitted
 from ferbench.publish.layout import PLAIN, Paint, aligned, wrapped_facts
-from ferbench.publish.quantities import amount, counted, duration, figure, percent, size
+from ferbench.quantities import amount, counted, duration, figure, percent, size
 from ferbench.records import SpeedMeasurement, Spread
 
 #: Lines under a row begin a little to the right of it.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ferbench.comparison import Pair
-from ferbench.publish.quantities import counted, joined, percent, ranges, whole
+from ferbench.quantities import counted, joined, percent, ranges, whole
 from ferbench.recipes import RecipeValue
 from ferbench.records import Run
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from ferbench.publish.layout import PLAIN, Paint, wrapped
-from ferbench.publish.quantities import counted, ranges
+from ferbench.quantities import counted, ranges
 
 _INDENT = "    "
 

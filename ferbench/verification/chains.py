@@ -21,7 +21,7 @@ from ferbench.expressions import label_set
 from ferbench.fingerprints import PROTOCOL_VERSION, fingerprint
 from ferbench.matrix import Components
 from ferbench.plan import CellPlan, Plan, PlanInputs, make_plan, plan_of_stages, stage_fingerprint
-from ferbench.publish.quantities import counted
+from ferbench.quantities import counted
 from ferbench.records import Board, Run, StageResult
 from ferbench.snapshot.hardware import hardware_of
 from ferbench.snapshot.redaction import CUT

@@ -10,7 +10,7 @@ import numpy as np
 from ferbench.data.roles import LabelledImages, RoleReader
 from ferbench.errors import FerbenchError
 from ferbench.preparation import board_of
-from ferbench.publish.quantities import counted
+from ferbench.quantities import counted
 from ferbench.records import Board, FurtherScores, Predictions, StageResult
 from ferbench.stages import Stage, TrainingPart
 from ferbench.store import Store

@@ -14,7 +14,7 @@ from ferbench.evidence import ReliabilityBin
 from ferbench.expressions import label_set
 from ferbench.metrics import correctness, scores
 from ferbench.prediction_hash import predictions_sha256
-from ferbench.publish.quantities import counted
+from ferbench.quantities import counted
 from ferbench.records import Predictions, Run, Score
 from ferbench.references import share_splits
 from ferbench.reliability import calibration, reliability_bins

@@ -13,7 +13,7 @@ from ferbench.evidence import Member
 from ferbench.fingerprints import PROTOCOL_VERSION, fingerprint
 from ferbench.plan import target_images
 from ferbench.prediction_hash import predictions_sha256
-from ferbench.publish.quantities import counted
+from ferbench.quantities import counted
 from ferbench.records import Predictions, Run, StageResult
 from ferbench.stages import Stage
 from ferbench.store import Store

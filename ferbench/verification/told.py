@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from ferbench.expressions import label_set
 from ferbench.metrics import METRICS, value_of
-from ferbench.publish.quantities import counted, ranges
+from ferbench.quantities import counted, ranges
 from ferbench.recipes import RecipeValue, changed
 from ferbench.rows import Rows
 from ferbench.snapshot.hardware import merged_note

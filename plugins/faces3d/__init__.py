@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from ferbench import Dataset, DatasetFamily, Samples, hookimpl
+from ferbench.components import PERMITS
 from ferbench.errors import DatasetError, UnknownName
 from ferbench.recipes import RecipeValue
 from ferbench_plugins.faces3d.splits import (
@@ -76,6 +77,7 @@ def _dataset(dataset: str, name: str, sizes: Mapping[str, int]) -> Dataset:
         recipe=RECIPE,
         citation=CITATION,
         licence=LICENCE,
+        licence_permits=PERMITS,
     )
 
 

@@ -74,5 +74,7 @@ def ferbench_register_datasets() -> Iterable[Dataset]:
                 "contests, ICONIP 2013, arXiv 1307.0414"
             ),
             licence="Kaggle's competition terms: not redistributable, never bundled",
+            # They count a file's rows, and are published with FER+'s labels.
+            licence_permits=("ids",),
         )
     ]

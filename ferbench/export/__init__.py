@@ -1,0 +1,1 @@
+"""Trained rows as files for other programs."""

@@ -1,0 +1,1 @@
+"""What is published of a store, gathered into the records of `pages`."""
