@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-#: What of a dataset others may have: ids of its samples, names of its films or people, its pictures, and weights that were
-#: trained on it.
+#: What of a dataset others may have: ids of its samples, names of its films or people, its pictures, and weights that
+#: were trained on it.
 Permit = Literal["ids", "groups", "pictures", "weights"]
 PERMITS: tuple[Permit, ...] = ("ids", "groups", "pictures", "weights")
 
