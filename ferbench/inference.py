@@ -14,6 +14,7 @@ from ferbench.records import Predictions, Run
 from ferbench.references import parse_reference
 from ferbench.settings import Settings
 from ferbench.store import Store
+from ferbench.store.last_stage import cannot_predict, last_stage, members_of, named
 from ferbench.workbench import Workbench
 from ferbench.worker import Evaluation, StageTask, evaluated, run_stage
 
@@ -63,7 +64,7 @@ class Inference:
         samples = evaluated(self._bench.roles, evaluation, labels)
         said_by = self._stored if split == "select" else self._predicted
         if run.members:
-            members = [said_by(each, evaluation, samples, store) for each in _members(run, store)]
+            members = [said_by(each, evaluation, samples, store) for each in members_of(run, store)]
             found = averaged(members, [member.weight for member in run.members])
         else:
             found = said_by(run, evaluation, samples, store)
@@ -95,26 +96,18 @@ class Inference:
         known = store.predictions(run.stages[-1], samples.dataset, samples.splits, samples.content)
         if known is None:
             raise StoreError(
-                f"{store.location} holds no predictions of {_named(run)} on {samples.dataset} {samples.splits} as "
+                f"{store.location} holds no predictions of {named(run)} on {samples.dataset} {samples.splits} as "
                 "it lies here: run that cell again with --force"
             )
         return known
 
     def _predicted(self, run: Run, evaluation: Evaluation, samples: LabelledImages, store: Store) -> Predictions:
-        stage, result = store.stage(run.stages[-1]), store.stage_result(run.stages[-1])
-        if stage is None or result is None:
-            raise StoreError(
-                f"{store.location} lacks the last stage of {_named(run)}: run that cell again with --force"
-            )
+        stage, result = last_stage(run, store)
         task = StageTask(stage, run.cell.recipe.label_set, (evaluation,), result)
         try:
             outcome = run_stage(task, self._bench, lambda progress: None, lambda epoch: None)
-        except CheckpointLost as error:
-            if store.is_pruned(stage.fingerprint):
-                reason = "its checkpoint was pruned from the cache to make room; run that cell again with --force"
-            else:
-                reason = error.line
-            raise StoreError(f"{_named(run)} cannot predict: {reason}") from error
+        except CheckpointLost as lost:
+            raise cannot_predict(run, store, lost) from lost
         return outcome.predictions[0][1]
 
     def _trained_on(self, run: Run, dataset: str, samples: LabelledImages, store: Store) -> tuple[int, list[str]]:
@@ -141,21 +134,3 @@ class Inference:
                 # An id is unique within its split alone; with the picture it tells the sample.
                 seen.update(zip(trained.ids, trained.pictures, strict=True))
         return len(seen.intersection(zip(samples.ids, samples.pictures, strict=True))), list(dict.fromkeys(untold))
-
-
-def _members(run: Run, store: Store) -> list[Run]:
-    """The runs that an ensemble is the mean of."""
-    found = []
-    for member in run.members:
-        of_row = {each.cell.seed: each for each in store.runs(row=member.entry, status="finished")}
-        if member.seed not in of_row:
-            raise StoreError(
-                f"{_named(run)} cannot predict: {store.location} lacks its member row {member.row}, seed "
-                f"{member.seed}: merge it or run that cell again"
-            )
-        found.append(of_row[member.seed])
-    return found
-
-
-def _named(run: Run) -> str:
-    return f"row {run.row}, seed {run.cell.seed}"

@@ -33,7 +33,7 @@ def probabilities(
     def batches(at_once: int) -> Iterator[Tensor]:
         return evaluation_batches(images, normalisation, image_size, device, at_once)
 
-    return _answers(module, batches, device, precision)
+    return answers(module, batches, device, precision)
 
 
 def feature_probabilities(rest: nn.Module, features: Features, device: str, precision: str = "fp32") -> Tensor:
@@ -48,11 +48,11 @@ def feature_probabilities(rest: nn.Module, features: Features, device: str, prec
         for start in range(0, features.count, at_once):
             yield features.rows(slice(start, start + at_once)).to(device)
 
-    return _answers(rest, batches, device, precision)
+    return answers(rest, batches, device, precision)
 
 
-def _answers(module: nn.Module, batches: Callable[[int], Iterable[Tensor]], device: str, precision: str) -> Tensor:
-    """Of a module in eval mode, for as many rows at once as there is room for.
+def answers(module: nn.Module, batches: Callable[[int], Iterable[Tensor]], device: str, precision: str) -> Tensor:
+    """Of a module, which is left in eval mode, for as many rows at once as there is room for; raises as above.
 
     batches : gives all rows in their order, at most so many at once
     """

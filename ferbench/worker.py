@@ -80,7 +80,7 @@ def run_stage(
     if task.trained is not None:
         result = task.trained
         try:
-            fitting = _fitting(_from_checkpoint(task, result, backbone, bench), task, backbone, bench)
+            fitting = _fitting(_Start(from_checkpoint(stage, result, backbone, bench)), task, backbone, bench)
         except CheckpointLost:
             if not task.optional:
                 raise
@@ -118,6 +118,15 @@ def built(backbone: Backbone, stage: Stage, purpose: str, stage_index: int = 0) 
     return backbone.build(len(stage.classes), stage.recipe.image_size)
 
 
+def from_checkpoint(stage: Stage, trained: StageResult, backbone: Backbone, bench: Workbench) -> nn.Module:
+    """A trained stage's module on the CPU, in training mode; raises CheckpointLost."""
+    module = _to_be_loaded(stage, backbone, bench)
+    if stage.recipe.head_fit == "svm":
+        put_svm_head(module, backbone.classifier)
+    module.load_state_dict(bench.checkpoints.load(stage.fingerprint, trained.checkpoint_sha256))
+    return module
+
+
 def _fitting(start: _Start, task: StageTask, backbone: Backbone, bench: Workbench) -> Fitting:
     module = on_device(start.module, bench.device, deterministic=bench.deterministic)
     return Fitting(module, backbone, task.stage, task.label_set, bench, start.origin, task.track)
@@ -129,14 +138,6 @@ class _Start:
 
     module: nn.Module
     origin: str = ""
-
-
-def _from_checkpoint(task: StageTask, trained: StageResult, backbone: Backbone, bench: Workbench) -> _Start:
-    module = _to_be_loaded(task.stage, backbone, bench)
-    if task.stage.recipe.head_fit == "svm":
-        put_svm_head(module, backbone.classifier)
-    module.load_state_dict(bench.checkpoints.load(task.stage.fingerprint, trained.checkpoint_sha256))
-    return _Start(module)
 
 
 def _started(task: StageTask, backbone: Backbone, bench: Workbench, parent_result: StageResult | None) -> _Start:
