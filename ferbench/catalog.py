@@ -16,9 +16,9 @@ from typing import cast
 import pluggy
 
 from ferbench import hookspecs
-from ferbench.components import Backbone, BackboneFamily, Dataset, DatasetFamily, Strategy
+from ferbench.components import Backbone, BackboneFamily, Dataset, DatasetFamily, FaceDetector, Strategy
 from ferbench.composition import JOIN, compose, stages_of
-from ferbench.contract import reported_result_faults
+from ferbench.contract import AUTO, reported_result_faults
 from ferbench.errors import DuplicateName, PluginError, UsageError
 from ferbench.plugin_source import LoadedPlugin, Plugin, brief, describe, from_entry_point, from_file, origin_of
 from ferbench.records import EpochResult, ReportedResult, Run, StageResult
@@ -51,6 +51,7 @@ class Catalog:
         self._backbones = Shelf("backbone", Backbone, BackboneFamily)
         self._datasets = Shelf("dataset", Dataset, DatasetFamily)
         self._strategies = Shelf("strategy", Strategy, None)
+        self._face_detectors = Shelf("face detector", FaceDetector, None)
         self._reported: dict[str, tuple[ReportedResult, ...]] = {}
         self._hashes: dict[str, str] = {}
 
@@ -94,9 +95,10 @@ class Catalog:
             self._backbones.put(plugin, self._provided(plugin, "ferbench_register_backbones"))
             self._datasets.put(plugin, self._provided(plugin, "ferbench_register_datasets"))
             self._strategies.put(plugin, self._provided(plugin, "ferbench_register_strategies"))
+            self._face_detectors.put(plugin, self._provided(plugin, "ferbench_register_face_detectors"))
             self._reported[plugin.name] = self._results_of(plugin)
         except PluginError:
-            for shelf in (self._backbones, self._datasets, self._strategies):
+            for shelf in (self._backbones, self._datasets, self._strategies, self._face_detectors):
                 shelf.take_back(plugin)
             if self._manager.has_plugin(plugin.name):
                 self._manager.unregister(name=plugin.name)
@@ -139,6 +141,22 @@ class Catalog:
             found = compose(found, self._strategies.get(part))
         return replace(found, stages=partial(stages_of, found))
 
+    def face_detector(self, name: str) -> FaceDetector:
+        """The face detector of this name; by the name `auto`, the default one. Raises as `backbone` does.
+
+        Raises
+        ------
+        UsageError : `auto` where there is no default, or more than one
+        """
+        if name != AUTO:
+            return self._face_detectors.get(name)
+        detectors = {each.name: self._face_detectors.get(each.name) for each in self._face_detectors.listing()}
+        found = [name for name, detector in detectors.items() if detector.default]
+        if len(found) == 1:
+            return detectors[found[0]]
+        told = f"{' and '.join(found)} both are it" if found else "no plugin provides one"
+        raise UsageError(f"there is no telling the default face detector, {told}: name one, --set face_detector=NAME")
+
     def sources(self, backbone: str, strategy: str, datasets: Iterable[str]) -> tuple[tuple[str, str], ...]:
         """The plugins that a cell's parts come from, by name, with the SHA-256 of their source; "" where there is none.
 
@@ -167,6 +185,10 @@ class Catalog:
     def strategies(self) -> tuple[Listing, ...]:
         """Strategies in order of name, composed ones left out."""
         return self._strategies.listing()
+
+    def face_detectors(self) -> tuple[Listing, ...]:
+        """Face detectors in order of name."""
+        return self._face_detectors.listing()
 
     def reported_results(self, plugin: str | None = None) -> tuple[ReportedResult, ...]:
         """Figures from the literature, each once: by name of their plugin, then as it gave them.

@@ -1,4 +1,4 @@
-"""What plugins provide: backbones, datasets, strategies, and families of them behind a prefix."""
+"""What plugins provide: backbones, datasets, strategies, families of them behind a prefix, and face detectors."""
 
 from __future__ import annotations
 
@@ -157,6 +157,52 @@ class Strategy:
     stages: Callable[[str, tuple[str, ...], Recipe], tuple[StageSpec, ...]]
     summary: str = ""
     citation: str = ""
+
+
+#: A place in a picture, (x, y) in pixels from its upper left corner: the first pixel's middle is (0.5, 0.5).
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A face in a picture.
+
+    box : left, top, width and height in pixels, as `Point` counts them; it may reach beyond the picture
+    score : how sure the detector is, 0 to 1
+    landmarks : right eye (the person's own, left in the picture), left eye, tip of the nose, right and left corner of
+        the mouth; None where the detector finds none
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    landmarks: tuple[Point, Point, Point, Point, Point] | None = None
+
+    @property
+    def area(self) -> float:
+        """Of the box, in square pixels."""
+        return self.box[2] * self.box[3]
+
+
+@dataclass(frozen=True, slots=True)
+class FaceDetector:
+    """Finds faces in pictures.
+
+    name : what users give as the recipe value `face_detector`
+    version : raised by the plugin's author whenever `detect` finds other faces in the same picture
+    detect : `detect(image)` of uint8 [H, W, 3], RGB, any size, gives all faces in it, in any order; the same ones every
+        time. Raises PluginError in one line where a library that it needs is not installed
+    default : taken where no detector is named
+    citation, licence : of the method and of its weights
+    library : name and version of the library that computes, part of the fingerprint
+    """
+
+    name: str
+    version: int
+    detect: Callable[[NDArray[np.uint8]], Sequence[Face]]
+    default: bool = False
+    citation: str = ""
+    licence: str = ""
+    library: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,18 +9,21 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from ferbench.components import ROLES, Backbone, BackboneFamily, Dataset, DatasetFamily, Strategy
+from ferbench.components import ROLES, Backbone, BackboneFamily, Dataset, DatasetFamily, FaceDetector, Strategy
 from ferbench.errors import RecipeError
 from ferbench.recipes import typed
 from ferbench.records import ReportedResult
 from ferbench.stages import StageSpec
 
-Component = Backbone | BackboneFamily | Dataset | DatasetFamily | Strategy
+Component = Backbone | BackboneFamily | Dataset | DatasetFamily | FaceDetector | Strategy
 
 #: What belongs to the whole chain; a stage says its part of the budget by its share.
 _CHAIN_WIDE = ("images_seen", "target_share", "label_set")
 
 _SHARE_SLACK = 1e-9
+
+#: The recipe's word for the face detector that is taken where none is named.
+AUTO = "auto"
 
 
 def component_faults(component: object, prefix: str | None = None) -> list[str]:
@@ -39,6 +42,8 @@ def _component(component: object, prefix: str | None) -> list[str]:
             return [*_full_name(component.name, prefix), *_dataset(component)]
         case Strategy():
             return [*name_faults(component.name, forbidden="+"), *_callables(component, "stages")]
+        case FaceDetector():
+            return [*name_faults(component.name), *_face_detector(component)]
         case BackboneFamily() | DatasetFamily():
             return [*_prefix(component.prefix), *_callables(component, "resolve", "names")]
     return [f"{component!r} is a {type(component).__name__}, not a component"]
@@ -167,6 +172,15 @@ def _dataset(dataset: Dataset) -> Iterator[str]:
     if dataset.identity is not None and not dataset.embedded:
         yield "identity is for embedded datasets; others are identified by their content"
     yield from recipe_faults(dataset.recipe)
+
+
+def _face_detector(detector: FaceDetector) -> Iterator[str]:
+    yield from _version(detector.version)
+    yield from _callables(detector, "detect")
+    if detector.name == AUTO:
+        yield f"its name is {AUTO!r}, the word for whichever is the default"
+    if not isinstance(detector.default, bool):
+        yield f"default={detector.default!r} is neither True nor False"
 
 
 def _roles(dataset: Dataset) -> Iterator[str]:

@@ -13,6 +13,7 @@ FerbenchError                exit code 1, one line for people
 ├── TrainingError            a stage that cannot go on (a loss that is not finite)
 ├── CheckpointError          a stored checkpoint that is not what it says
 │   └── CheckpointLost       one that was there is gone or damaged; training its stage again brings it back
+├── ExportError              a trained network that cannot be written for use elsewhere
 └── StoreError               the leaderboard file cannot be used
     └── StoreOutdated        it was written by an older ferbench
 
@@ -132,6 +133,10 @@ class CheckpointLost(CheckpointError):
     def __init__(self, fingerprint: str, message: str) -> None:
         super().__init__(message)
         self.fingerprint = fingerprint
+
+
+class ExportError(FerbenchError):
+    """A trained network that cannot be written for use elsewhere."""
 
 
 class StoreError(FerbenchError):

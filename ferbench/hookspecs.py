@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import pluggy
 
-from ferbench.components import Backbone, BackboneFamily, Dataset, DatasetFamily, Strategy
+from ferbench.components import Backbone, BackboneFamily, Dataset, DatasetFamily, FaceDetector, Strategy
 from ferbench.records import EpochResult, ReportedResult, Run, StageResult
 from ferbench.stages import Stage
 
@@ -34,6 +34,11 @@ def ferbench_register_datasets() -> Iterable[Dataset | DatasetFamily]:  # type: 
 @hookspec
 def ferbench_register_strategies() -> Iterable[Strategy]:  # type: ignore[empty-body]
     """Fine-tuning strategies."""
+
+
+@hookspec
+def ferbench_register_face_detectors() -> Iterable[FaceDetector]:  # type: ignore[empty-body]
+    """What finds the faces that pictures are cut to where a recipe asks for it."""
 
 
 @hookspec

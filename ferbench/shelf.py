@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from ferbench.components import Backbone, BackboneFamily, Dataset, DatasetFamily, Strategy
+from ferbench.components import Backbone, BackboneFamily, Dataset, DatasetFamily, FaceDetector, Strategy
 from ferbench.contract import Component, component_faults
 from ferbench.errors import DuplicateName, FerbenchError, PluginError, UnknownName
 from ferbench.plugin_source import Plugin, brief
 
-Single = TypeVar("Single", bound=Backbone | Dataset | Strategy)
+Single = TypeVar("Single", bound=Backbone | Dataset | FaceDetector | Strategy)
 Family = BackboneFamily | DatasetFamily
 
 

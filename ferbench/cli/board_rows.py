@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -69,7 +69,7 @@ def read_rows(options: BoardOptions, settings: Settings) -> BoardRows:
         found.runs = store.leaderboard_rows()
         found.boards = leaderboards(found.runs, store.speed_measurements())
         if options.target is not None:
-            found.boards = _of_target(found.boards, options.target, _names(found.runs))
+            found.boards = boards_of_target(found.boards, options.target, found.runs)
         tables = chosen(found.boards, found.runs, found.where)
         if options.reach is not None:
             found.reach = {t.board.fingerprint: _reach(store, t, options.reach / 100) for t in tables}
@@ -102,6 +102,14 @@ def references_of_target(
     return of_target
 
 
+def boards_of_target(
+    tables: tuple[BoardTable, ...], target: str, runs: Collection[RunSummary]
+) -> tuple[BoardTable, ...]:
+    """The boards whose data is called so, or was asked for under that name in one of the runs."""
+    names = _names(runs)
+    return tuple(t for t in tables if target in {t.board.target, *names.get(t.board.fingerprint, ())})
+
+
 def further_of(store: Store, tables: Collection[BoardTable]) -> dict[str, dict[str, tuple[FurtherEntry, ...]]]:
     """By board's fingerprint and by ROW, of rows that were scored on further datasets."""
     from ferbench.generalisation import further_entries
@@ -120,12 +128,6 @@ def _names(rows: Collection[RunSummary]) -> dict[str, set[str]]:
         if row.board is not None:
             found.setdefault(row.board.fingerprint, set()).update((row.target, row.target.rpartition(":")[0]))
     return found
-
-
-def _of_target(
-    tables: tuple[BoardTable, ...], target: str, names: Mapping[str, Collection[str]]
-) -> tuple[BoardTable, ...]:
-    return tuple(t for t in tables if target in {t.board.target, *names.get(t.board.fingerprint, ())})
 
 
 def _reach(store: Store, table: BoardTable, accuracy: float) -> dict[str, Reach]:

@@ -37,9 +37,11 @@ def complete_datasets(context: click.Context, parameter: click.Parameter, incomp
 
 def complete_components(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Whatever has a name."""
-    return _offered(
-        context, incomplete, lambda catalog: (*catalog.backbones(), *catalog.datasets(), *catalog.strategies())
-    )
+
+    def everything(catalog: Catalog) -> tuple[Listing, ...]:
+        return (*catalog.backbones(), *catalog.datasets(), *catalog.strategies(), *catalog.face_detectors())
+
+    return _offered(context, incomplete, everything)
 
 
 def complete_weights(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

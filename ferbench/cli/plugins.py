@@ -14,7 +14,7 @@ from ferbench.errors import UnknownName
 
 if TYPE_CHECKING:
     from ferbench.catalog import Catalog
-    from ferbench.components import Backbone, Dataset, Strategy
+    from ferbench.components import Backbone, Dataset, FaceDetector, Strategy
     from ferbench.contract import Component
     from ferbench.publish.catalogs import PluginView
     from ferbench.publish.components import ComponentView, Fact
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def plugins(context: click.Context, name: str | None, as_json: bool) -> None:
     """List plugins and what they provide, or show NAME.
 
-    NAME is a backbone, dataset or strategy, which is shown with its citation and licence, or a plugin. Without it,
+    NAME is a backbone, dataset, strategy or face detector, which is shown with its citation and licence, or a plugin. Without it,
     broken plugins are listed with the reason.
     """
     from ferbench.fingerprints import as_plain
@@ -92,6 +92,7 @@ def component_views(catalog: Catalog, name: str) -> list[ComponentView]:
         "backbone": catalog.backbone,
         "dataset": catalog.dataset,
         "strategy": catalog.strategy,
+        "face detector": catalog.face_detector,
     }
     origins = {plugin.name: f"{plugin.name} ({plugin.origin})" for plugin in catalog.plugins()}
     views = []
@@ -110,7 +111,12 @@ def component_views(catalog: Catalog, name: str) -> list[ComponentView]:
 
 
 def _shelves(catalog: Catalog) -> dict[str, tuple[Listing, ...]]:
-    return {"backbone": catalog.backbones(), "dataset": catalog.datasets(), "strategy": catalog.strategies()}
+    return {
+        "backbone": catalog.backbones(),
+        "dataset": catalog.datasets(),
+        "strategy": catalog.strategies(),
+        "face detector": catalog.face_detectors(),
+    }
 
 
 def _named(listed: dict[str, Listing], name: str) -> Listing | None:
@@ -127,7 +133,7 @@ def _source(listed: dict[str, Listing], name: str) -> Listing | None:
 
 
 def _facts(component: Component) -> dict[str, Fact]:
-    from ferbench.components import Backbone, Dataset, Strategy
+    from ferbench.components import Backbone, Dataset, FaceDetector, Strategy
 
     if isinstance(component, Backbone):
         return _backbone_facts(component)
@@ -135,6 +141,8 @@ def _facts(component: Component) -> dict[str, Fact]:
         return _dataset_facts(component)
     if isinstance(component, Strategy):
         return _strategy_facts(component)
+    if isinstance(component, FaceDetector):
+        return _face_detector_facts(component)
     return {"summary": component.summary, "names": f"{component.prefix}NAME"}
 
 
@@ -165,6 +173,16 @@ def _dataset_facts(dataset: Dataset) -> dict[str, Fact]:
         **({"default_for": dataset.default_for} if dataset.default_for else {}),
         **({"recipe": dict(dataset.recipe)} if dataset.recipe else {}),
         **({"steps": dataset.steps} if dataset.steps else {}),
+    }
+
+
+def _face_detector_facts(detector: FaceDetector) -> dict[str, Fact]:
+    return {
+        "citation": detector.citation,
+        "licence": detector.licence,
+        "library": detector.library,
+        "version": detector.version,
+        "default": detector.default,
     }
 
 

@@ -3,7 +3,7 @@
 from ferbench.competitors.answers import BoardAnswers, ReadAnswers, read_answers
 from ferbench.competitors.choice import Question, choose
 from ferbench.competitors.naming import Named, NamedBoard, name_competitors
-from ferbench.competitors.outcome import BoardOutcome, Outcome, compare_boards
+from ferbench.competitors.outcome import BoardOutcome, Outcome, compare_boards, rank_over_boards
 from ferbench.competitors.properties import property_key
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "compare_boards",
     "name_competitors",
     "property_key",
+    "rank_over_boards",
     "read_answers",
 ]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ferbench.comparison import OVER_SEEDS, Competitor, Samples
 from ferbench.competitors.naming import NamedBoard
 from ferbench.errors import FerbenchError, StoreError
+from ferbench.pseudonyms import same_groups, same_names
 from ferbench.records import Board, Predictions, Run
 
 #: From an entry's hash to its finished runs, each with its predictions on the board.
@@ -146,10 +147,10 @@ def _differing(first: Predictions, said: Predictions) -> str:
     wrong: NDArray[np.intp] = np.flatnonzero(first.labels != said.labels)
     if len(wrong):
         return f"the labels of {len(wrong):,} samples (the first is {said.ids[wrong[0]]})"
-    if first.groups != said.groups:
+    if not same_groups(first.groups, said.groups):
         return "their groups"
     # The same pictures in another layout have other ids, all of them; their order is that of their content.
-    if first.ids != said.ids and not set(first.ids).isdisjoint(said.ids):
+    if not same_names(first.ids, said.ids) and not set(first.ids).isdisjoint(said.ids):
         here = next(index for index, pair in enumerate(zip(first.ids, said.ids, strict=True)) if pair[0] != pair[1])
         return f"their ids (sample {here + 1} is {first.ids[here]} in one and {said.ids[here]} in the other)"
     return ""

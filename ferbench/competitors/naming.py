@@ -115,7 +115,7 @@ def _put_together(by: Sequence[str], rows: ChosenRows) -> Iterable[Named]:
     if not by:
         return
     firsts = {entry: runs[0] for entry, runs in rows.runs.items()}
-    keys = _matched_by(by)
+    keys = matched_by(by)
     blocks_of = _Blocks(by, keys, tuple(firsts.values()))
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for entry, run in firsts.items():
@@ -128,8 +128,11 @@ def _put_together(by: Sequence[str], rows: ChosenRows) -> Iterable[Named]:
         yield Named(name, name, name, {block: rows.runs[entry] for block, entry in blocks.items()})
 
 
-def _matched_by(by: Sequence[str]) -> tuple[str, ...]:
-    """Auxiliaries follow from the strategy: one that uses none is matched with one that does."""
+def matched_by(by: Sequence[str]) -> tuple[str, ...]:
+    """The properties that rows of competitors are matched by.
+
+    Auxiliaries follow from the strategy: one that uses none is matched with one that does.
+    """
     return tuple(key for key in NAMING if key not in by and not (key == "auxiliaries" and "strategy" in by))
 
 
@@ -159,7 +162,7 @@ class _Blocks:
     def _values(self, run: RunSummary) -> tuple[Property, ...]:
         return tuple(
             # Backbones have weights of their own.
-            _kind(run.weights) if key == "weights" and "backbone" in self._by else property_of(run, key)
+            weights_kind(run.weights) if key == "weights" and "backbone" in self._by else property_of(run, key)
             for key in self._keys
         )
 
@@ -171,7 +174,8 @@ class _Blocks:
         return " · ".join(words) or "all else alike"
 
 
-def _kind(weights: str) -> str:
+def weights_kind(weights: str) -> str:
+    """What rows of several backbones are matched by, which have weights of their own."""
     return weights if weights in ("random", "none") else "pretrained"
 
 

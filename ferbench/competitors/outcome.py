@@ -101,10 +101,15 @@ def compare_boards(
         raise UsageError(f"nothing can be compared: {'; '.join(notes)}")
     across = None
     if len(boards) > 1:
-        scores, unranked = _scores(boards, metric)
+        across, unranked = rank_over_boards(boards, metric)
         notes += unranked
-        across = across_boards(scores, metric) if scores else None
     return Outcome(metric, tuple(each for each in found if each.pairs), across, tuple(notes))
+
+
+def rank_over_boards(boards: Sequence[BoardAnswers], metric: str = "accuracy") -> tuple[AcrossBoards | None, list[str]]:
+    """Competitors by their ranks on several boards, None where no two are on all of them; and who is not, in words."""
+    scores, notes = _scores(boards, metric)
+    return (across_boards(scores, metric) if scores else None), notes
 
 
 def taken_alike(competitors: Sequence[Competitor]) -> dict[str, dict[str, tuple[int, ...]]]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: ITU-R BT.601 luma, as Pillow's mode L has it.
-_LUMA = (0.299, 0.587, 0.114)
+LUMA = (0.299, 0.587, 0.114)
 
 #: Pictures that are reduced at once: at most so many, and of at most so many bytes (as floats they take four times
 #: that).
@@ -68,7 +68,7 @@ def reduced_blocks(
     for rows, block in _blocks(images):
         tensor = torch.from_numpy(np.require(block, requirements=("C", "W"))).permute(0, 3, 1, 2)
         if grey and tensor.shape[1] == 3:
-            weights = torch.tensor(_LUMA).view(1, 3, 1, 1)
+            weights = torch.tensor(LUMA).view(1, 3, 1, 1)
             tensor = (tensor * weights).sum(dim=1, keepdim=True).round().to(torch.uint8)
         if stretched:
             tensor = _stretched(tensor, shape[2])

@@ -56,6 +56,13 @@ def decode_each(images: Iterable[ImageFile], threads: int | None = None) -> Iter
         yield result
 
 
+def decoded_or_fault(
+    images: Iterable[ImageFile], threads: int | None = None
+) -> Iterator[NDArray[np.uint8] | DatasetError]:
+    """As `decode_each`, with the error in the place of a picture that cannot be read, and on with the next."""
+    return _each(images, threads)
+
+
 def image_faults(images: Iterable[ImageFile], threads: int | None = None) -> Iterator[str]:
     """One line for every image that `decode_each` would stop at."""
     return (result.line for result in _each(images, threads) if isinstance(result, DatasetError))

@@ -206,23 +206,34 @@ def _table_lines(each: ComparedBoard, found: _FactsOf, count: int, width: int, p
     order = sorted(each.means, key=lambda name: -each.means[name])
     order = [name for name in order if any(name in (pair.a, pair.b) for pair in each.pairs)]
     number = {name: index for index, name in enumerate(order, 1)}
-    lines = [*_standing_lines(each, order, width, paint), *_basis_lines(each, number, width, paint)]
+    lines = _standing_lines(each, order, width, paint)
+    lines += _fact_lines(basis_facts(each, number), width, paint, indent="")
     told = sum(pair.verdict != "undecided" for pair in each.pairs)
     lines += ["", *wrapped(f"{whole(told)} of {counted(len(each.pairs), 'pair')} can be told apart", width)]
     if len(each.pairs) == len(list(combinations(order, 2))):
         lines += _matrix_lines(each.pairs, order, width)
     lines += ["", *_pair_table(each.pairs, number, width, paint)]
-    general: Counter[Fact] = Counter()
-    for of_pair in found.of_pairs:
-        general.update({Fact(fact.general, warning=fact.warning) for fact in of_pair if fact.general})
-    below: list[str] = []
-    for fact, times in general.most_common():
-        whose = "all pairs" if times == len(each.pairs) else f"{times:,} of {counted(len(each.pairs), 'pair')}"
-        below += _fact_lines([Fact(f"{whose}: {fact.text}", warning=fact.warning)], width, paint, indent="")
+    below = _fact_lines(_general(found.of_pairs), width, paint, indent="")
     gone = sorted({text for pair in each.pairs for text in pair.left_out})
     more = [f"and {len(gone) - _NAMED:,} more, which --json lists"] if len(gone) > _NAMED else []
     below += _fact_lines([Fact(f"left out: {text}") for text in [*gone[:_NAMED], *more]], width, paint, indent="")
     return [*lines, *(["", *below] if below else [])]
+
+
+def general_facts(each: ComparedBoard) -> list[Fact]:
+    """What a reader must know of a board's pairs, each fact with how many of them it is of."""
+    return _general(_FactsOf(each).of_pairs)
+
+
+def _general(of_pairs: Sequence[Sequence[Fact]]) -> list[Fact]:
+    general: Counter[Fact] = Counter()
+    for of_pair in of_pairs:
+        general.update({Fact(fact.general, warning=fact.warning) for fact in of_pair if fact.general})
+    found = []
+    for fact, times in general.most_common():
+        whose = "all pairs" if times == len(of_pairs) else f"{times:,} of {counted(len(of_pairs), 'pair')}"
+        found.append(Fact(f"{whose}: {fact.text}", warning=fact.warning))
+    return found
 
 
 def _standing_lines(each: ComparedBoard, order: Sequence[str], width: int, paint: Paint) -> list[str]:
@@ -262,8 +273,11 @@ def _runs_of_mean(each: ComparedBoard, name: str) -> list[Run]:
     ]
 
 
-def _basis_lines(each: ComparedBoard, number: Mapping[str, int], width: int, paint: Paint) -> list[str]:
-    """Over what the means are, where that is not all there is; and where pairs, over what both have, say otherwise."""
+def basis_facts(each: ComparedBoard, number: Mapping[str, int]) -> list[Fact]:
+    """Over what the means are, where that is not all there is; and where pairs, over what both have, say otherwise.
+
+    number : the place by its mean of each competitor that is in a pair
+    """
     found: list[Fact] = []
     of = [each.mean_of[name] for name in number]
     if any(one != of[0] for one in of[1:]):
@@ -284,7 +298,7 @@ def _basis_lines(each: ComparedBoard, number: Mapping[str, int], width: int, pai
         found.append(
             Fact(f"over all that both have, the order is another: {', '.join(named[:_NAMED])}{more}", "", True)
         )
-    return _fact_lines(found, width, paint, indent="")
+    return found
 
 
 def _seeds_in_words(seeds: Sequence[int]) -> str:

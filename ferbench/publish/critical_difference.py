@@ -45,8 +45,11 @@ def diagram_lines(across: AcrossBoards, width: int = 80) -> list[str]:
     return lines
 
 
-def diagram_svg(across: AcrossBoards) -> str:
-    """The diagram as an SVG file's text: the better half of the names on the left, the others on the right."""
+def diagram_svg(across: AcrossBoards, *, within: str = "") -> str:
+    """The diagram as an SVG file's text: the better half of the names on the left, the others on the right.
+
+    within : begins the ids of a diagram that stands in a page, whose colours it then has
+    """
     ranked = _ranked(across)
     half = (len(ranked) + 1) // 2
     better, worse = ranked[:half], ranked[half:][::-1]
@@ -59,7 +62,7 @@ def diagram_svg(across: AcrossBoards) -> str:
     first = axis + 22 + _BAR * len(groups)
     width = left + _SCALE + sides[1] + _AROUND
     height = first + _LINE * half + _AROUND
-    picture = _Svg(across, width, height, left, axis)
+    picture = _Svg(across, width, height, left, axis, within)
     picture.scale(len(ranked))
     if across.critical_difference is not None:
         picture.length(across.critical_difference)
@@ -140,7 +143,10 @@ def _length_lines(critical: float, count: int, scale: _TextScale, left: int, wid
 class _Svg:
     """Shapes of one picture; every number that is written has one digit behind the point."""
 
-    def __init__(self, across: AcrossBoards, width: float, height: float, left: float, axis: float) -> None:
+    def __init__(
+        self, across: AcrossBoards, width: float, height: float, left: float, axis: float, within: str
+    ) -> None:
+        self._within = within
         self._count = len(across.competitors)
         self._width, self._height, self._left, self._axis = width, height, left, axis
         self._shapes: list[str] = []
@@ -184,14 +190,16 @@ class _Svg:
     def text(self) -> str:
         size = f"{self._width:.0f} {self._height:.0f}"
         width, height = size.split()
+        title, description = (f"{self._within}{part}" for part in ("title", "description"))
+        ground = [] if self._within else [f'<rect class="ground" width="{width}" height="{height}"/>']
         return "\n".join(
             [
                 f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {size}" width="{width}" height="{height}" '
-                'role="img" aria-labelledby="title description">',
-                f'<title id="title">{_escaped(self._title)}</title>',
-                f'<desc id="description">{_escaped(self._description)}</desc>',
-                f"<style>{_STYLE}</style>",
-                f'<rect class="ground" width="{width}" height="{height}"/>',
+                f'class="critical-difference" role="img" aria-labelledby="{title} {description}">',
+                f'<title id="{title}">{_escaped(self._title)}</title>',
+                f'<desc id="{description}">{_escaped(self._description)}</desc>',
+                f"<style>{_STYLE_WITHIN if self._within else _STYLE}</style>",
+                *ground,
                 *self._shapes,
                 "</svg>",
                 "",
@@ -212,6 +220,14 @@ _STYLE = (
     "text{fill:#1f2328;font-family:system-ui,sans-serif;font-size:13px;white-space:pre}"
     "@media (prefers-color-scheme:dark){.ground{fill:#0d1117}.line{stroke:#b1bac4}.bar{stroke:#58a6ff}"
     "text{fill:#e6edf3}}"
+)
+
+
+#: In a page a style would reach all that is there.
+_STYLE_WITHIN = (
+    ".critical-difference .line{fill:none;stroke:currentColor;stroke-width:1.2}"
+    ".critical-difference .bar{fill:none;stroke:var(--accent);stroke-width:4;stroke-linecap:round}"
+    ".critical-difference text{fill:currentColor;font-size:13px;white-space:pre}"
 )
 
 

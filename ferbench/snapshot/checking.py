@@ -15,6 +15,7 @@ from ferbench.errors import FerbenchError
 from ferbench.evidence import Forgetting
 from ferbench.expressions import label_set
 from ferbench.fingerprints import PROTOCOL_VERSION, fingerprint
+from ferbench.pseudonyms import same_groups
 from ferbench.records import Predictions, Run, Score
 from ferbench.snapshot.derived import derived
 from ferbench.snapshot.hardware import hardware_of
@@ -117,13 +118,13 @@ def _labels_of(run: Run) -> str:
 
 
 def _other_samples(known: Predictions, predictions: Predictions) -> str:
-    """What of the samples is otherwise; labels that are withheld contradict nobody."""
+    """What of the samples is otherwise; labels and names that are withheld contradict nobody."""
     if len(known.ids) != len(predictions.ids):
         return "its number of samples is"
     own, other = known.labels, predictions.labels
     if own is not None and other is not None and not np.array_equal(own, other):
         return "its labels are"
-    return "its groups are" if known.groups != predictions.groups else ""
+    return "" if same_groups(known.groups, predictions.groups) else "its groups are"
 
 
 def _check_board(run: Run) -> None:

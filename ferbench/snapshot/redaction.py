@@ -1,7 +1,7 @@
-"""What of a row is published: everything but where on a machine things lie.
+"""What of a row is published: everything but where on a machine things lie, and what a dataset's licence withholds.
 
-`published` is the one place through which every run goes on its way into a snapshot. What else must be withheld of it,
-as a licence may ask for, is to be withheld here: before figures are computed, so that a snapshot agrees with itself.
+Every run goes through `published` and then `withheld` on its way into a snapshot: before figures are computed, so that
+a snapshot agrees with itself.
 """
 
 from __future__ import annotations
@@ -9,10 +9,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
+from collections.abc import Collection
 from typing import Any, TypeVar
 
+from ferbench.components import Permit
 from ferbench.evidence import Forgetting
+from ferbench.pseudonyms import numbered_groups, numbered_ids
 from ferbench.records import FurtherScores, Predictions
+from ferbench.snapshot.licence import Permits
 from ferbench.stages import Cell, InitialWeights, TrainingPart
 from ferbench.store.kept import KeptRun
 
@@ -43,6 +47,13 @@ _PATHS = (
 _STEP = re.compile(r"(?:^|(?<=[\\/]))\.{1,2}(?:[\\/]|$)")
 
 
+#: Words of an error that may name a sample: quoted ones, and names of pictures.
+_NAMING = re.compile(
+    r"""(?<!\w)'[^']*'(?!\w)|(?<!\w)"[^"]*"(?!\w)|[^\s'"(),]+\.(?:png|jpe?g|bmp|gif|tiff?|webp|pgm|ppm)\b""",
+    re.IGNORECASE,
+)
+
+
 def published(kept: KeptRun) -> KeptRun:
     """A run as anybody may have it: the folders of paths are cut, and where weights lay is left out."""
     return dataclasses.replace(
@@ -52,6 +63,46 @@ def published(kept: KeptRun) -> KeptRun:
         predictions={name: _cut_predictions(each) for name, each in kept.predictions.items()},
         further=tuple([(stage, _cut(each)) for stage, each in kept.further]),
     )
+
+
+def withheld(kept: KeptRun, permits: Permits) -> KeptRun:
+    """A run without the names of samples that licences do not permit: numbers stand in their place.
+
+    Without `ids` these are numbers in the split's order; without `groups`, films and people are `group 1`, `group 2`
+    and so on, and those that were together stay so. Errors and notes lose what may name a sample where any of the
+    run's datasets withholds something.
+
+    Parameters
+    ----------
+    permits : what may be published of a dataset, by its reference
+    """
+    run = kept.run
+    datasets = {
+        run.cell.target,
+        *run.cell.auxiliaries,
+        *(part.dataset for stage, _ in kept.stages for part in stage.parts),
+    }
+    if not all({"ids", "groups"} <= {*permits(dataset)} for dataset in datasets):
+        error = None if run.error is None else _nameless(run.error)
+        run = dataclasses.replace(run, error=error, notes=tuple(map(_nameless, run.notes)))
+    return dataclasses.replace(
+        kept,
+        run=run,
+        predictions={name: _numbered(each, permits(each.dataset)) for name, each in kept.predictions.items()},
+    )
+
+
+def _numbered(predictions: Predictions, permitted: Collection[Permit]) -> Predictions:
+    groups = predictions.groups
+    return dataclasses.replace(
+        predictions,
+        ids=predictions.ids if "ids" in permitted else numbered_ids(len(predictions.ids)),
+        groups=groups if groups is None or "groups" in permitted else numbered_groups(groups),
+    )
+
+
+def _nameless(text: str) -> str:
+    return _NAMING.sub("…", text)
 
 
 def unlocated(kept: KeptRun) -> KeptRun:

@@ -20,7 +20,8 @@ from ferbench.fingerprints import as_plain, canonical_json
 from ferbench.records import Board, Predictions, Run
 from ferbench.snapshot.derived import derived
 from ferbench.snapshot.layout import FORMAT, NAME_DIGITS, PREDICTIONS_FILE, RUNS_FILE, header
-from ferbench.snapshot.redaction import published
+from ferbench.snapshot.licence import Names, Permits, names_of, nothing, withheld_of
+from ferbench.snapshot.redaction import published, withheld
 from ferbench.snapshot.rounding import rounded_figures, shared, six_digits, spelled
 from ferbench.store import KeptRun
 
@@ -31,12 +32,14 @@ class Written:
 
     samples : lines of predictions
     size_bytes : of both files
+    withheld : names of samples that are numbers in it
     """
 
     rows: int
     runs: int
     samples: int
     size_bytes: int
+    withheld: tuple[Names, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +52,13 @@ class _Block:
     predictions: Predictions
 
 
-def write_snapshot(folder: Path, runs: Iterable[KeptRun], redact: Callable[[KeptRun], KeptRun] = published) -> Written:
+def write_snapshot(folder: Path, runs: Iterable[KeptRun], permits: Permits = nothing) -> Written:
     """Write runs, in the place of what the folder's two files held; other files in it stay.
 
     Parameters
     ----------
     runs : that were checked (`read_store` does so), in any order
-    redact : withholds what is not to be published
+    permits : what may be published of the names of a dataset's samples; unless it is given, nothing
 
     Raises
     ------
@@ -63,7 +66,7 @@ def write_snapshot(folder: Path, runs: Iterable[KeptRun], redact: Callable[[Kept
     """
     six = shared(six_digits)
     ordered = sorted(runs, key=lambda each: (each.run.entry, each.run.cell.seed))
-    kept = [_six_digits(redact(each), six) for each in ordered]
+    kept = [_six_digits(withheld(published(each), permits), six) for each in ordered]
     _check_names([each.run for each in kept])
     blocks = list(_blocks(kept))
     try:
@@ -81,6 +84,7 @@ def write_snapshot(folder: Path, runs: Iterable[KeptRun], redact: Callable[[Kept
         runs=len(kept),
         samples=sum(len(block.predictions.ids) for block in blocks),
         size_bytes=size_bytes,
+        withheld=names_of(kept, withheld_of),
     )
 
 
@@ -109,7 +113,7 @@ def _blocks(kept: Sequence[KeptRun]) -> Iterator[_Block]:
 
 
 def _lines(kept: Sequence[KeptRun], blocks: Sequence[_Block]) -> Iterator[dict[str, Any]]:
-    yield {"kind": "snapshot", "format": FORMAT}
+    yield {"kind": "snapshot", "format": FORMAT} | _withheld(blocks)
     boards = _boards(kept)
     for _, board in sorted(boards.items()):
         yield {"kind": "board", "board": as_plain(board)}
@@ -135,6 +139,13 @@ def _lines(kept: Sequence[KeptRun], blocks: Sequence[_Block]) -> Iterator[dict[s
             "labels": block.predictions.labels is not None,
             "groups": block.predictions.groups is not None,
         }
+
+
+def _withheld(blocks: Iterable[_Block]) -> dict[str, Any]:
+    """Whose names are numbers; the field is left out where there is none."""
+    found = {(block.content, what) for block in blocks if (what := withheld_of(block.predictions))}
+    said = [{"content": content, "names": list(what)} for content, what in sorted(found)]
+    return {"withheld": said} if said else {}
 
 
 def _boards(kept: Iterable[KeptRun]) -> dict[str, Board]:

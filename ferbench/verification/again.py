@@ -6,6 +6,7 @@ import numpy as np
 
 from ferbench.environment import device_kind
 from ferbench.errors import CheckpointLost
+from ferbench.pseudonyms import same_names
 from ferbench.records import Predictions
 from ferbench.verification.checks import Findings
 from ferbench.verification.subject import Subject
@@ -65,7 +66,7 @@ def check_inference(subject: Subject, findings: Findings, bench: Workbench) -> N
 
 
 def _compare(role: str, stored: Predictions, again: Predictions, allowed: float, findings: Findings) -> None:
-    if stored.probabilities.shape != again.probabilities.shape or stored.ids != again.ids:
+    if stored.probabilities.shape != again.probabilities.shape or not same_names(stored.ids, again.ids):
         findings.wrong(f"{role}: the samples here are not those that were predicted")
         return
     apart = np.abs(stored.probabilities.astype(np.float64) - again.probabilities.astype(np.float64))

@@ -10,6 +10,7 @@ import numpy as np
 from ferbench.data.roles import LabelledImages, RoleReader
 from ferbench.errors import FerbenchError
 from ferbench.preparation import board_of
+from ferbench.pseudonyms import are_numbers, numbered_groups
 from ferbench.quantities import counted
 from ferbench.records import Board, FurtherScores, Predictions, StageResult
 from ferbench.stages import Stage, TrainingPart
@@ -154,11 +155,23 @@ def _compare_samples(predictions: Predictions, samples: LabelledImages, findings
     if known != (samples.labels is None, samples.groups is None):
         findings.wrong(f"{where}: labels or groups are known on one side alone")
         return
-    columns = [("id", list(predictions.ids), list(samples.ids))]
+    ids, groups = samples.ids, samples.groups
+    # Of names that were withheld on the way here, numbers tell which samples are together and nothing else.
+    withheld = []
+    if predictions.ids != ids and are_numbers(predictions.ids):
+        ids = predictions.ids
+        withheld.append("ids")
+    own = predictions.groups
+    if own is not None and groups is not None and own != groups and own == numbered_groups(own):
+        groups = numbered_groups(groups)
+        withheld.append("groups")
+    if withheld:
+        findings.unknown(f"{where}: {' and '.join(withheld)}, which were withheld where the row comes from")
+    columns = [("id", list(predictions.ids), list(ids))]
     if predictions.labels is not None and samples.labels is not None:
         columns.append(("label", predictions.labels.tolist(), samples.labels.tolist()))
-    if predictions.groups is not None and samples.groups is not None:
-        columns.append(("group", list(predictions.groups), list(samples.groups)))
+    if predictions.groups is not None and groups is not None:
+        columns.append(("group", list(predictions.groups), list(groups)))
     for what, stored, here in columns:
         other = [place for place, (a, b) in enumerate(zip(stored, here, strict=True)) if a != b]
         if other:

@@ -1,0 +1,194 @@
+"""`ferbench publish DIR`: boards, rows and comparisons as a site of plain files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from ferbench.cli.options import common_options, where_option
+from ferbench.cli.session import (
+    catalog_of,
+    print_json,
+    print_lines,
+    reading_store,
+    settings_of,
+    warn,
+    warn_of_failures,
+    width,
+)
+from ferbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from ferbench.components import Permit
+    from ferbench.pages.board import BoardPage
+    from ferbench.publication.folder import WrittenSite
+    from ferbench.publication.gathering import Choice
+    from ferbench.settings import Settings
+    from ferbench.store import Store
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("rows", nargs=-1, metavar="[ROW]...")
+@where_option("Only rows that fit, as `ferbench leaderboard --where` shows them")
+@click.option("--title", metavar="TEXT", default="ferbench", show_default=True, help="The site's name.")
+@click.option(
+    "--references/--no-references",
+    default=None,
+    help="Published figures of all datasets, or of none. Without either, those of the boards' datasets.",
+)
+@click.option(
+    "--with",
+    "asked",
+    metavar="WHAT[,WHAT]",
+    multiple=True,
+    help="Show ids, groups, pictures or weights of gated data as well, where its licence permits it.",
+)
+@click.option("--pictures/--no-pictures", default=None, help="Pictures of samples, where a licence permits them.")
+@click.option("--saliency", is_flag=True, help="Show where on pictures a row looks. Needs ferbench[explain].")
+@click.option(
+    "--snapshot",
+    "snapshot_folder",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Publish the rows of a snapshot and not those of the store.",
+)
+@click.option("--force", is_flag=True, help="Write into a folder that holds something else.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@common_options
+@click.pass_context
+def publish(
+    context: click.Context,
+    folder: Path,
+    rows: tuple[str, ...],
+    where: tuple[str, ...],
+    title: str,
+    references: bool | None,
+    asked: tuple[str, ...],
+    pictures: bool | None,
+    saliency: bool,
+    snapshot_folder: Path | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write a site into DIR that opens from disk: boards, rows, comparisons.
+
+    It needs no server and no network: open DIR/index.html. The same rows give the same bytes. A site that lies in DIR
+    already is brought up to date. Without ROW, all rows are published.
+
+    What a dataset's licence does not permit to be published is withheld, and what it permits as well unless it is asked
+    for by --with. The embedded pair is nobody's, and shown whole.
+
+    \b
+    ferbench publish site --title 'FER transfer'
+    ferbench publish site --where target=fer2013 --with ids
+    """
+    from ferbench.publication.folder import check_folder, write_site
+    from ferbench.publication.gathering import Choice, gathered
+    from ferbench.publish.site.writing import site_files
+
+    wanted = _asked(asked, pictures)
+    check_folder(folder, force=force)
+    settings = settings_of(context)
+    catalog = catalog_of(context)
+    warn_of_failures(catalog)
+    choice = Choice(
+        rows=rows,
+        where=where,
+        references="own" if references is None else "all" if references else "none",
+        asked=wanted,
+        withheld=("pictures",) if pictures is False else (),
+        saliency=saliency,
+    )
+    with _source(settings, snapshot_folder) as store:
+        site = gathered(store, catalog, settings, choice, title)
+        written = write_site(folder, site_files(site), force=force)
+    _warn_of_refused(site.boards)
+    if as_json:
+        print_json(_json(folder, written, site.boards, choice))
+    else:
+        print_lines(_lines(folder, written, site.boards, choice))
+
+
+@contextmanager
+def _source(settings: Settings, snapshot: Path | None) -> Iterator[Store]:
+    if snapshot is None:
+        with reading_store(settings) as store:
+            yield store
+        return
+    from ferbench.publication.from_snapshot import opened_snapshot
+
+    with opened_snapshot(snapshot) as store:
+        yield store
+
+
+def _asked(texts: tuple[str, ...], pictures: bool | None) -> tuple[Permit, ...]:
+    from ferbench.components import PERMITS
+
+    words = [word.strip().lower() for text in texts for word in text.split(",") if word.strip()]
+    unknown = [word for word in words if word not in PERMITS]
+    if unknown:
+        raise UsageError(f"--with {unknown[0]!r}: there is {', '.join(PERMITS)}")
+    if pictures is False and "pictures" in words:
+        raise UsageError("--with pictures and --no-pictures: give one of them")
+    words += ["pictures"] if pictures else []
+    return tuple(cast("Permit", each) for each in PERMITS if each in words)
+
+
+def _warn_of_refused(boards: tuple[BoardPage, ...]) -> None:
+    """Once for each dataset, whatever boards it has."""
+    from ferbench.publish.site.boards import permits_words
+
+    refused = {page.table.board.target: page.refused for page in boards if page.refused}
+    for target, permits in refused.items():
+        warn(f"withheld: {permits_words(permits)} of {target}, since its licence does not permit it")
+
+
+def _withheld(boards: tuple[BoardPage, ...], choice: Choice) -> dict[str, list[Permit]]:
+    """By dataset, what is not shown of its samples."""
+    from ferbench.components import PERMITS
+
+    return {page.table.board.target: [each for each in PERMITS if each not in page.shown] for page in boards}
+
+
+def _lines(folder: Path, written: WrittenSite, boards: tuple[BoardPage, ...], choice: Choice) -> list[str]:
+    from ferbench.publish.layout import wrapped
+    from ferbench.publish.site.boards import permits_words
+    from ferbench.quantities import counted, size
+
+    facts = [counted(len(boards), "board"), counted(written.rows, "row"), counted(written.files, "file")]
+    lines = wrapped(f"{folder}: {', '.join(facts)}, {size(written.size_bytes)}", width())
+    if written.removed:
+        lines += wrapped(f"{counted(written.removed, 'file')} of an earlier publication removed", width())
+    for target, permits in _withheld(boards, choice).items():
+        if permits:
+            lines += wrapped(f"not shown of {target}: {permits_words(permits)}", width(), hanging="  ")
+    return [*lines, *wrapped(f"open {folder / 'index.html'}", width())]
+
+
+def _json(folder: Path, written: WrittenSite, boards: tuple[BoardPage, ...], choice: Choice) -> dict[str, object]:
+    return {
+        "folder": str(folder),
+        "index": str(folder / "index.html"),
+        "boards": [
+            {
+                "target": page.table.board.target,
+                "split": page.table.board.split,
+                "fingerprint": page.table.board.fingerprint,
+                "page": f"{page.folder}/index.html",
+                "rows": len(page.table.entries),
+                "stale": page.table.stale,
+                "shown": list(page.shown),
+                "refused": list(page.refused),
+            }
+            for page in boards
+        ],
+        "rows": written.rows,
+        "files": written.files,
+        "size_bytes": written.size_bytes,
+        "removed": written.removed,
+    }

@@ -1,0 +1,111 @@
+"""The pictures that somebody names: files, folders, patterns and standard input, each picture once."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from ferbench.components import ImageFile
+from ferbench.data.decoding import SUFFIXES
+from ferbench.data.walk import walk
+
+#: What stands for standard input.
+STANDARD_INPUT = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class GivenPicture:
+    """One picture.
+
+    name : as people named it, or below a folder that they named
+    below : its path below that folder, or its file name
+    """
+
+    name: str
+    below: PurePath
+    file: ImageFile
+
+
+@dataclass(frozen=True, slots=True)
+class NotGiven:
+    """A name that leads to no picture; `line` says why and what to do."""
+
+    name: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class InputPicture:
+    """A picture that came in as bytes."""
+
+    content: bytes
+
+    def __str__(self) -> str:
+        return "on standard input"
+
+    def read_bytes(self) -> bytes:
+        return self.content
+
+
+def given_pictures(names: Iterable[str], read_input: Callable[[], bytes]) -> Iterator[GivenPicture | NotGiven]:
+    """Pictures in the order in which they are named; those of a folder or a pattern sorted by path.
+
+    Of a folder every file below it is taken that has a picture's suffix, hidden ones left out; of a pattern (`*`, `?`,
+    `[…]`, `**` for folders at any depth) every such file that fits. A file that is named is taken whatever its suffix.
+
+    Parameters
+    ----------
+    read_input : gives the bytes of the picture that `-` stands for
+    """
+    seen: set[str] = set()
+    for name in names:
+        for found in _named(name, read_input):
+            if isinstance(found, GivenPicture) and isinstance(found.file, Path):
+                place = os.path.abspath(found.file)
+                if place in seen:
+                    continue
+                seen.add(place)
+            yield found
+
+
+def _named(name: str, read_input: Callable[[], bytes]) -> Iterator[GivenPicture | NotGiven]:
+    if name == STANDARD_INPUT:
+        yield GivenPicture(name, PurePath("standard-input"), InputPicture(read_input()))
+        return
+    path = Path(name).expanduser()
+    try:
+        if path.is_dir():
+            yield from _below(name, path)
+        elif os.path.lexists(path):
+            yield GivenPicture(name, PurePath(path.name), path)
+        elif glob.has_magic(name):
+            yield from _fitting(name, path)
+        else:
+            yield NotGiven(name, f"{name} does not exist: name a picture, a folder, or a pattern in quotes")
+    except OSError as error:
+        yield NotGiven(name, f"{error.filename or name} cannot be read ({error.strerror or error}): check its rights")
+
+
+def _below(name: str, folder: Path) -> Iterator[GivenPicture | NotGiven]:
+    found = False
+    for entry in walk(folder, outside=True, passed_over=lambda _, part: part.startswith(".")):
+        if not entry.is_folder and _is_picture(entry.path):
+            found = True
+            yield GivenPicture(os.path.join(name, entry.path), PurePath(entry.path), Path(entry.place))
+    if not found:
+        yield NotGiven(name, f"folder {name} has no picture in it or below it ({', '.join(sorted(SUFFIXES))})")
+
+
+def _fitting(name: str, pattern: Path) -> Iterator[GivenPicture | NotGiven]:
+    paths = [Path(each) for each in sorted(glob.glob(str(pattern), recursive=True))]
+    files = [path for path in paths if _is_picture(path.name) and not path.is_dir()]
+    if not files:
+        yield NotGiven(name, f"no picture fits {name}: in a pattern, * stands for any part of a name, ** for folders")
+    yield from (GivenPicture(str(path), PurePath(path.name), path) for path in files)
+
+
+def _is_picture(name: str) -> bool:
+    return PurePath(name).suffix.lower() in SUFFIXES

@@ -1,0 +1,147 @@
+"""A whole network as the bytes of one ONNX file.
+
+The format is that of onnx.ai; torch's exporter traces the network (torch.export) and translates what it did.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ferbench.errors import ExportError, UsageError, one_line
+from ferbench.export.whole_network import WholeNetwork
+from ferbench.version import VERSION
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+#: The oldest that torch's exporter writes, so that the most readers take it, and the newest that was tried.
+OLDEST_OPSET, NEWEST_OPSET = 18, 23
+
+#: What the packages of the extra are imported as.
+_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+INSTALL = "pip install 'ferbench[export]'"
+
+#: Protocol buffers end at 2 GiB; what is no weight of the network takes little.
+_LARGEST_BYTES = 2**31 - 2**24
+
+#: An example with sides of its own, so that neither is taken for the other or for the network's.
+_EXAMPLE = (2, 50, 70, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxFile:
+    """One written file.
+
+    batches : takes any number of pictures at once; else one
+    seconds : that writing it took
+    """
+
+    content: bytes
+    opset: int
+    batches: bool
+    seconds: float
+
+
+def missing_packages() -> tuple[str, ...]:
+    """Packages of the extra that are not installed."""
+    return tuple(name for name in _PACKAGES if importlib.util.find_spec(name) is None)
+
+
+def onnx_file(whole: WholeNetwork, opset: int, about: Mapping[str, str], description: str) -> OnnxFile:
+    """Write a network that lies on the CPU, in eval mode.
+
+    Parameters
+    ----------
+    opset : version of ONNX's operators, OLDEST_OPSET to NEWEST_OPSET
+    about : the file's metadata, by key
+    description : the file's doc_string
+
+    Raises
+    ------
+    UsageError : a package of the extra is missing
+    ExportError : an operation of the network has no translation, or the file would be larger than ONNX allows
+    """
+    if missing := missing_packages():
+        raise UsageError(f"ONNX needs {' and '.join(missing)}, which is not installed: {INSTALL}")
+    size = sum(value.nbytes for value in whole.state_dict().values())
+    if size > _LARGEST_BYTES:
+        raise ExportError(f"{size / 1e9:.1f} GB of weights do not fit into one ONNX file, which ends at 2 GB")
+    began = time.perf_counter()
+    batches = True
+    try:
+        proto = _exported(whole, opset, any_number=True)
+    except ExportError:
+        # Some networks are traced for one number of pictures only.
+        proto = _exported(whole, opset, any_number=False)
+        batches = False
+    _strip(proto)
+    _describe(proto, about, description)
+    import onnx
+
+    content: bytes = proto.SerializeToString()
+    try:
+        onnx.checker.check_model(content, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"what torch's exporter wrote is no valid ONNX file: {one_line(error)}") from error
+    return OnnxFile(content, opset, batches, time.perf_counter() - began)
+
+
+def _exported(whole: WholeNetwork, opset: int, *, any_number: bool) -> ModelProto:
+    import torch
+
+    dim: Any = torch.export.Dim
+    example = torch.zeros(_EXAMPLE if any_number else (1, *_EXAMPLE[1:]), dtype=torch.uint8)
+    sides = {1: dim("height"), 2: dim("width")}
+    try:
+        with torch.no_grad():
+            program = torch.onnx.export(
+                whole,
+                (example,),
+                dynamo=True,
+                input_names=["images"],
+                output_names=["probabilities", "logits"],
+                dynamic_shapes={"images": {0: dim("n"), **sides} if any_number else sides},
+                opset_version=opset,
+                verbose=False,
+            )
+    except Exception as error:  # torch has no list of what tracing raises
+        raise ExportError(f"torch's exporter cannot write the network as ONNX: {_reason(error)}") from error
+    if program is None:
+        raise ExportError("torch's exporter has written nothing")
+    proto: ModelProto = program.model_proto
+    return proto
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause, which names the operation; those around it tell how to report a bug to torch."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return one_line(error)
+
+
+def _strip(proto: ModelProto) -> None:
+    """Take out where in whose folders each operation was traced."""
+    for holder in (proto.graph, *proto.functions):
+        del holder.metadata_props[:]
+        for node in holder.node:
+            del node.metadata_props[:]
+            node.doc_string = ""
+        for value in holder.value_info:
+            del value.metadata_props[:]
+    for value in (*proto.graph.input, *proto.graph.output, *proto.graph.initializer):
+        del value.metadata_props[:]
+        value.doc_string = ""
+
+
+def _describe(proto: ModelProto, about: Mapping[str, str], description: str) -> None:
+    import onnx
+
+    proto.producer_name = "ferbench"
+    proto.producer_version = VERSION
+    proto.doc_string = description
+    proto.graph.name = "expressions"
+    onnx.helper.set_model_props(proto, dict(about))

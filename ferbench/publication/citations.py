@@ -1,0 +1,100 @@
+"""What to cite for a row: the works that its parts come from, as the plugins name them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+from ferbench.catalog import Catalog
+from ferbench.errors import FerbenchError
+from ferbench.pages.row import Citation
+from ferbench.records import Run
+from ferbench.references import parse_reference
+from ferbench.snapshot.redaction import without_folders
+
+#: What ends a sentence or a pair of brackets behind a doi or an address is not part of it.
+_DOI = re.compile(r"\b(10\.\d{4,9}/[^\s;,\"<>{}]+[^\s;,.)\"<>{}])")
+_ARXIV = re.compile(r"\barxiv[:\s.]*(?:org/abs/)?(\d{4}\.\d{4,5}|[a-z-]+/\d{7})", re.IGNORECASE)
+_ADDRESS = re.compile(r"\bhttps?://[^\s;,\"<>]+[^\s;,.)\"<>]")
+
+#: What stands before an identifier in a citation's text.
+_INTRODUCED = re.compile(r"[\s,;(]*(?:\b(?:doi|arxiv)\b[:\s]*)?$", re.IGNORECASE)
+
+#: Characters that LaTeX would read as its own.
+_SPECIAL = {
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+    **{"~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "\\": "\\textbackslash{}"},
+}
+
+
+def citations_of(runs: Sequence[Run], catalog: Catalog) -> tuple[Citation, ...]:
+    """A row's backbone, datasets and strategy, each with its citation and licence, and ferbench itself.
+
+    What no plugin here provides is left out, as is what names neither citation nor licence.
+
+    Parameters
+    ----------
+    runs : the row's finished runs; an ensemble names the datasets that its members were trained on
+    """
+    cell = runs[0].cell
+    found: dict[tuple[str, str], Citation] = {}
+    for kind, name, part in _parts(runs, catalog):
+        text, licence = getattr(part, "citation", ""), getattr(part, "licence", "")
+        if text or licence:
+            found[kind, name] = citation(f"{kind} {without_folders(name)}", text, licence)
+    environment = runs[0].environment
+    commit = f", commit {environment.git_commit}" if environment.git_commit else ""
+    what = "ensemble" if runs[0].members else f"{cell.strategy} row"
+    software = Citation("software", f"ferbench {environment.ferbench}{commit}; this {what} is {runs[0].row}")
+    return (*found.values(), software)
+
+
+def citation(what: str, text: str, licence: str = "") -> Citation:
+    """A citation with where it leads to, by what its text names first: a doi, an arXiv number, an address."""
+    text = without_folders(text)
+    key = re.sub(r"[^a-z0-9]+", "-", what.rpartition(" ")[2].casefold()).strip("-") or "row"
+    if doi := _DOI.search(text):
+        bibtex = _entry(key, _before(text, doi.start()) or text, {"doi": doi[1], "url": f"https://doi.org/{doi[1]}"})
+        return Citation(what, text, f"https://doi.org/{doi[1]}", bibtex, licence)
+    if arxiv := _ARXIV.search(text):
+        fields = {"eprint": arxiv[1], "archiveprefix": "arXiv", "url": f"https://arxiv.org/abs/{arxiv[1]}"}
+        title = _before(text, arxiv.start()) or text
+        return Citation(what, text, fields["url"], _entry(key, title, fields), licence)
+    address = _ADDRESS.search(text)
+    return Citation(what, text, address[0] if address else None, None, licence)
+
+
+def _parts(runs: Sequence[Run], catalog: Catalog) -> Iterator[tuple[str, str, object]]:
+    cell = runs[0].cell
+    if not runs[0].members:
+        yield from _found("backbone", cell.backbone, catalog.backbone)
+        yield from _found("strategy", cell.strategy, catalog.strategy)
+    for reference in dict.fromkeys((cell.target, *cell.auxiliaries)):
+        try:
+            dataset = parse_reference(reference, catalog.dataset).dataset
+        except FerbenchError:
+            continue
+        yield "dataset", dataset.name, dataset
+
+
+def _found(kind: str, name: str, find: Callable[[str], object]) -> Iterator[tuple[str, str, object]]:
+    try:
+        yield kind, name, find(name)
+    except FerbenchError:
+        return
+
+
+def _before(text: str, place: int) -> str:
+    """What a citation says before its identifier."""
+    return _INTRODUCED.sub("", text[:place]).strip()
+
+
+def _entry(key: str, text: str, fields: dict[str, str]) -> str:
+    """BibTeX of a work of which authors and title are not told apart."""
+    lines = [f"  title = {{{_latex(text)}}},"]
+    lines += [f"  {name} = {{{value}}}," for name, value in fields.items()]
+    return "\n".join([f"@misc{{{key},", *lines, "}"])
+
+
+def _latex(text: str) -> str:
+    return "".join(_SPECIAL.get(letter, letter) for letter in text)

@@ -1,0 +1,277 @@
+"""What a row says of pictures that are no dataset's: read, cut to their faces, shown to the row's networks."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from ferbench.accelerator import prepare_device
+from ferbench.catalog import Catalog
+from ferbench.components import FaceDetector
+from ferbench.data.decoding import decoded_or_fault, reduced
+from ferbench.data.given_pictures import GivenPicture
+from ferbench.environment import chosen_device
+from ferbench.errors import DatasetError, StoreError, UsageError
+from ferbench.faces import cut, found_faces
+from ferbench.pages.recognition import Answerer, Box, FaceAnswer, PictureAnswer, PictureFault
+from ferbench.portions import AT_ONCE
+from ferbench.records import Run
+from ferbench.reliability import scaled
+from ferbench.settings import Settings
+from ferbench.store import Store
+from ferbench.store.last_stage import members_of
+from ferbench.trained import Trained, bench_of, load_trained
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: The longer side of what is kept of a picture: far more than any network sees of a face that fills it.
+_LARGEST = 4096
+
+#: Pictures decoded at once, each of which may have 89 million pixels, and pixels that wait to be answered together.
+_THREADS = min(4, os.cpu_count() or 1)
+_WAITING_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of a picture that is answered.
+
+    box : where it is; None for all of it
+    score : the detector's; None for all of it
+    pixels : uint8 [H, W, C], what the network is shown
+    """
+
+    box: Box | None
+    score: float | None
+    pixels: NDArray[np.uint8]
+
+
+def whole(image: NDArray[np.uint8]) -> list[Region]:
+    """A picture as one region."""
+    return [Region(None, None, image)]
+
+
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """Cuts pictures to all of their faces; a picture without one is one region.
+
+    mode : as faces.cut takes it
+    side : pixels a side of what the network is shown
+    """
+
+    detector: FaceDetector
+    mode: str
+    side: int
+
+    def __call__(self, image: NDArray[np.uint8]) -> list[Region]:
+        """Raises PluginError as faces.found_faces does."""
+        found = []
+        for face in found_faces(image, self.detector):
+            left, top, width, height = face.box
+            box = Box(round(left), round(top), max(1, round(width)), max(1, round(height)))
+            found.append(Region(box, face.score, cut(image, face, self.mode, self.side)))
+        return found or whole(image)
+
+
+@dataclass(frozen=True, slots=True)
+class _Voter:
+    """A run's networks with their weights, which sum to 1, and the temperature of what they say together."""
+
+    networks: tuple[tuple[Trained, float], ...]
+    temperature: float | None
+
+    def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        parts = [weight * each.probabilities(images).astype(np.float64) for each, weight in self.networks]
+        mean = np.sum(parts, axis=0).astype(np.float32)
+        return mean if self.temperature is None else scaled(mean, self.temperature)
+
+
+class Recogniser:
+    """Answers with the runs of one row, their networks loaded once: the mean over the runs of their probabilities,
+    each at its own temperature where it has one.
+
+    Parameters
+    ----------
+    runs : finished ones of one row
+
+    Attributes
+    ----------
+    answerer : who answers
+    image_size : pixels a side of what its networks see; the most, where members of an ensemble differ
+
+    Raises
+    ------
+    UnknownName : no plugin here provides the backbone
+    StoreError : a stage, a member or a checkpoint is not here
+    UsageError : a device that is not there
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        store: Store,
+        catalog: Catalog,
+        settings: Settings,
+    ) -> None:
+        if not runs:
+            raise UsageError("there is no run to answer with: name a row that has finished")
+        prepare_device(chosen_device(settings.device), deterministic=settings.deterministic)
+        bench = bench_of(catalog, settings)
+        known: dict[str, Trained] = {}
+
+        def network(run: Run) -> Trained:
+            # A network may be a member of several runs of an ensemble.
+            if run.key not in known:
+                known[run.key] = load_trained(run, store, catalog, settings, bench)
+            return known[run.key]
+
+        self._voters: list[_Voter] = []
+        for run in runs:
+            named = zip(members_of(run, store), run.members, strict=True)
+            networks = [(network(each), member.weight) for each, member in named] or [(network(run), 1.0)]
+            temperature = None if run.calibration is None else run.calibration.temperature
+            self._voters.append(_Voter(tuple(networks), temperature))
+        first = runs[0]
+        assert first.board is not None
+        self.answerer = Answerer(
+            row=first.row,
+            backbone=first.cell.backbone,
+            strategy=first.cell.strategy,
+            seeds=tuple(run.cell.seed for run in runs),
+            board=first.board,
+            label_set=first.cell.recipe.label_set,
+            classes=self._voters[0].networks[0][0].classes,
+            calibrated=sum(voter.temperature is not None for voter in self._voters),
+            members=len(known) if first.members else 0,
+            synthetic=_synthetic(runs, store),
+        )
+        self.image_size = max(each.image_size for voter in self._voters for each, _ in voter.networks)
+
+    def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """float32 [n, C], rows sum to 1, of uint8 [H, W, C] each, of any sizes."""
+        parts = [voter.probabilities(images).astype(np.float64) for voter in self._voters]
+        mean: NDArray[np.float32] = np.mean(parts, axis=0).astype(np.float32)
+        return mean
+
+    def activations(self, images: Sequence[NDArray[np.uint8]], classes: Sequence[int]) -> list[NDArray[np.float32]]:
+        """Of each picture, how much each place speaks for a class: the mean map of all networks, float32 [S, S] with
+        1 as its most; S is that of the network that sees most.
+
+        Raises
+        ------
+        UsageError, PluginError : as saliency.class_activation
+        """
+        from ferbench.saliency import class_activation
+
+        votes = [(each, weight / len(self._voters)) for voter in self._voters for each, weight in voter.networks]
+        size = self.image_size
+        total = torch.zeros(len(images), 1, size, size)
+        for each, weight in votes:
+            maps = torch.from_numpy(class_activation(each, images, classes))[:, None]
+            total += weight * functional.interpolate(maps, (size, size), mode="bilinear", align_corners=False)
+        most = total.amax(dim=(1, 2, 3), keepdim=True).clamp(min=torch.finfo(total.dtype).tiny)
+        return list((total / most)[:, 0].clamp(0, 1).numpy())
+
+    def answers(
+        self,
+        pictures: Iterable[GivenPicture],
+        regions: Callable[[NDArray[np.uint8]], Sequence[Region]] = whole,
+        *,
+        drawn: bool = False,
+        explained: bool = False,
+    ) -> Iterator[PictureAnswer | PictureFault]:
+        """What each picture shows, in their order; one that cannot be read does not hold up the others.
+
+        Parameters
+        ----------
+        regions : cuts a picture, uint8 [H, W, C], to what is answered of it; at least one part
+        drawn : keep the pixels of answers, for `publish.annotated`
+        explained : add activations for the top expression
+        """
+        mine, theirs = itertools.tee(pictures)
+        decoded = decoded_or_fault((each.file for each in theirs), _THREADS)
+        waiting: list[_Waiting | PictureFault] = []
+        for picture, pixels in zip(mine, decoded, strict=True):
+            if isinstance(pixels, DatasetError):
+                waiting.append(PictureFault(picture.name, pixels.line))
+            else:
+                waiting.append(_waiting(picture.name, pixels, regions, drawn=drawn))
+            cut = [each for each in waiting if isinstance(each, _Waiting)]
+            if sum(len(each.regions) for each in cut) >= AT_ONCE or sum(each.held for each in cut) >= _WAITING_BYTES:
+                yield from self._answered(waiting, explained=explained)
+                waiting = []
+        yield from self._answered(waiting, explained=explained)
+
+    def _answered(
+        self, waiting: Sequence[_Waiting | PictureFault], *, explained: bool
+    ) -> Iterator[PictureAnswer | PictureFault]:
+        cut = [region for each in waiting if isinstance(each, _Waiting) for region in each.regions]
+        images = [region.pixels for region in cut]
+        said = self.probabilities(images) if images else np.empty((0, len(self.answerer.classes)), np.float32)
+        maps: list[NDArray[np.float32]] = []
+        if explained and images:
+            maps = self.activations(images, said.argmax(axis=1).tolist())
+        place = 0
+        for each in waiting:
+            if isinstance(each, PictureFault):
+                yield each
+                continue
+            faces = []
+            for region in each.regions:
+                view, activation = (region.pixels, maps[place]) if explained else (None, None)
+                faces.append(FaceAnswer(region.box, region.score, said[place], view, activation))
+                place += 1
+            yield replace(each.answer, faces=tuple(faces))
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A picture that is read and cut, and is not answered yet."""
+
+    answer: PictureAnswer
+    regions: tuple[Region, ...]
+    held: int
+
+
+def _waiting(
+    name: str,
+    pixels: NDArray[np.uint8],
+    regions: Callable[[NDArray[np.uint8]], Sequence[Region]],
+    *,
+    drawn: bool,
+) -> _Waiting:
+    height, width = pixels.shape[:2]
+    smaller = reduced(pixels, _LARGEST)
+    across, down = width / smaller.shape[1], height / smaller.shape[0]
+    found = sorted(regions(smaller), key=lambda each: (0, 0) if each.box is None else (each.box.left, each.box.top))
+    turned = tuple(
+        region if region.box is None else replace(region, box=_enlarged(region.box, across, down)) for region in found
+    )
+    held = sum(region.pixels.nbytes for region in turned) + (smaller.nbytes if drawn else 0)
+    return _Waiting(PictureAnswer(name, width, height, (), smaller if drawn else None), turned, held)
+
+
+def _enlarged(box: Box, across: float, down: float) -> Box:
+    """In the pixels of the picture as its file has it."""
+    return Box(round(box.left * across), round(box.top * down), round(box.width * across), round(box.height * down))
+
+
+def _synthetic(runs: Sequence[Run], store: Store) -> Literal["none", "partly", "alone"]:
+    """What of real faces the runs were trained on."""
+    told = set()
+    for fingerprint in dict.fromkeys(name for run in runs for name in run.stages):
+        stage = store.stage(fingerprint)
+        if stage is None:
+            raise StoreError(
+                f"{store.location} lacks stage {fingerprint[:10]} of row {runs[0].row}: run that row again with --force"
+            )
+        told.update(part.synthetic for part in stage.parts)
+    return "none" if True not in told else "partly" if False in told else "alone"

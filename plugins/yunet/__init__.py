@@ -1,0 +1,157 @@
+"""The face detector YuNet (Wu, Peng and Yu 2023), computed by OpenCV; MODEL.md says where the model file comes from.
+
+A picture is looked at up to three times. First as a whole, its longer side brought to 192 pixels where it is smaller,
+since the network looks for faces of some ten pixels and more, and to 1,024 where it is larger. Where that shows no
+face, twice more at 160 and 256 pixels within a black margin: faces that fill their picture, as those of FER2013 and
+the like do, are found so. All faces of the first look that shows any are given.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ferbench import Face, FaceDetector, hookimpl
+from ferbench.errors import PluginError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MODEL = Path(__file__).with_name("yunet_n_dynamic.onnx")
+MODEL_SHA256 = "104ee26c71d5c270ce79a6b3dced91c91013260d29a6bf18f9296c5b8c4c2b12"
+
+#: The distributions that OpenCV's Python module comes in.
+_DISTRIBUTIONS = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
+
+#: What a face must score to be told, and from which overlap on two boxes are one face: OpenCV's tutorial has 0.9 and
+#: 0.3, the authors' own program takes all from 0.5.
+_SCORE = 0.6
+_OVERLAP = 0.3
+_MOST_FACES = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A way to show a picture to the network.
+
+    smallest, largest : pixels that the longer side is brought between
+    margin : black around it, as a part of the longer side
+    """
+
+    smallest: int
+    largest: int
+    margin: float = 0.0
+
+
+_LOOKS = (_Look(192, 1024), _Look(160, 160, 0.5), _Look(256, 256, 0.5))
+
+_of_thread = threading.local()
+
+
+def detect(image: NDArray[np.uint8]) -> Sequence[Face]:
+    """All faces in uint8 [H, W, 3], RGB.
+
+    Raises
+    ------
+    PluginError : OpenCV is not installed, or the model file is not the one that was delivered
+    """
+    network = _network()
+    for look in _LOOKS:
+        if faces := _seen(network, image, look):
+            return faces
+    return ()
+
+
+def _network() -> Any:
+    """OpenCV's detector with the model; one for each thread, since it keeps what it is computing."""
+    if not hasattr(_of_thread, "network"):
+        _of_thread.network = _loaded()
+    return _of_thread.network
+
+
+def _loaded() -> Any:
+    import hashlib
+
+    import numpy as np
+
+    try:
+        import cv2
+    except ImportError as error:
+        raise PluginError("face detector yunet needs OpenCV: pip install 'ferbench[faces]'") from error
+    if not hasattr(cv2, "FaceDetectorYN"):
+        raise PluginError(f"OpenCV {cv2.__version__} has no FaceDetectorYN: pip install -U 'ferbench[faces]'")
+    model = MODEL.read_bytes()
+    if hashlib.sha256(model).hexdigest() != MODEL_SHA256:
+        raise PluginError(f"{MODEL} is not the file that ferbench came with: install ferbench again")
+    nothing = np.empty(0, np.uint8)
+    log: Any = cv2.utils.logging
+    level = log.getLogLevel()
+    # OpenCV 5 warns that its graph engine has one target only, which is the one that is wanted.
+    log.setLogLevel(log.LOG_LEVEL_ERROR)
+    try:
+        return cv2.FaceDetectorYN.create(
+            "onnx", np.frombuffer(model, np.uint8), nothing, (320, 320), _SCORE, _OVERLAP, _MOST_FACES
+        )
+    finally:
+        log.setLogLevel(level)
+
+
+def _seen(network: Any, image: NDArray[np.uint8], look: _Look) -> list[Face]:
+    """The faces that one look shows, in the picture's own pixels."""
+    import cv2
+    import numpy as np
+
+    height, width = image.shape[:2]
+    longest = max(height, width)
+    scale = min(max(longest, look.smallest), look.largest) / longest
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    shown = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
+    if size != (width, height):
+        shown = cv2.resize(shown, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    margin = round(look.margin * max(size))
+    if margin:
+        shown = cv2.copyMakeBorder(shown, *[margin] * 4, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+    network.setInputSize((shown.shape[1], shown.shape[0]))
+    _, found = network.detect(shown)
+    across, down = width / size[0], height / size[1]
+    faces = []
+    for row in () if found is None else found.astype(np.float64).tolist():
+        left, top, box_width, box_height = row[:4]
+        points = tuple(
+            ((x - margin) * across, (y - margin) * down) for x, y in zip(row[4:14:2], row[5:14:2], strict=True)
+        )
+        box = ((left - margin) * across, (top - margin) * down, box_width * across, box_height * down)
+        if min(box[2:]) > 0:
+            faces.append(Face(box, min(max(row[14], 0.0), 1.0), points))
+    return faces
+
+
+def _library() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name in _DISTRIBUTIONS:
+        try:
+            return f"opencv {version(name)}"
+        except PackageNotFoundError:
+            continue
+    return ""
+
+
+@hookimpl
+def ferbench_register_face_detectors() -> Iterable[FaceDetector]:
+    return [
+        FaceDetector(
+            name="yunet",
+            version=1,
+            detect=detect,
+            default=True,
+            citation="Wu, Peng and Yu: YuNet: A Tiny Millisecond-level Face Detector, Machine Intelligence Research 20, "
+            "2023, doi 10.1007/s11633-023-1423-y",
+            licence="Apache-2.0, trained on WIDER FACE",
+            library=_library(),
+        )
+    ]
