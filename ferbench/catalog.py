@@ -157,7 +157,9 @@ class Catalog:
         told = f"{' and '.join(found)} both are it" if found else "no plugin provides one"
         raise UsageError(f"there is no telling the default face detector, {told}: name one, --set face_detector=NAME")
 
-    def sources(self, backbone: str, strategy: str, datasets: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    def sources(
+        self, backbone: str, strategy: str, datasets: Iterable[str], face_detectors: Iterable[str] = ()
+    ) -> tuple[tuple[str, str], ...]:
         """The plugins that a cell's parts come from, by name, with the SHA-256 of their source; "" where there is none.
 
         datasets : names, given without splits. What no plugin provides is left out
@@ -166,6 +168,7 @@ class Catalog:
             *(self._strategies.owner(part) for part in strategy.split(JOIN)),
             self._backbones.owner(backbone),
             *(self._datasets.owner(name) for name in datasets),
+            *(self._face_detectors.owner(name) for name in face_detectors),
         }
         return tuple((name, self._sha256(name)) for name in sorted(name for name in owners if name))
 

@@ -204,6 +204,11 @@ class FaceDetector:
     licence: str = ""
     library: str = ""
 
+    @property
+    def identity(self) -> str:
+        """What faces it finds hang on: its name, version and library."""
+        return " ".join(filter(None, (self.name, str(self.version), self.library)))
+
 
 @dataclass(frozen=True, slots=True)
 class BackboneFamily:

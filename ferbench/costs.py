@@ -272,7 +272,8 @@ def _frozen(stage: Stage) -> object:
     recipe = stage.recipe
     # Without a file the seed draws what nothing is loaded into, as the name of the features' files has it.
     start = stage.parent or (stage.weights.sha256, None if stage.weights.is_file else stage.seed)
-    return stage.backbone, start, recipe.trainable, recipe.image_size, recipe.grey, recipe.precision
+    shown = (recipe.image_size, recipe.grey, recipe.faces, stage.detector)
+    return stage.backbone, start, recipe.trainable, recipe.precision, *shown
 
 
 def _peak(order: Iterable[Stage], sizes: Mapping[str, int | None], finals: Collection[str]) -> int | None:

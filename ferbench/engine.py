@@ -84,12 +84,15 @@ class Engine:
         prepare_device(self.device, deterministic=settings.deterministic)
         self.environment = current_environment(self.device)
         self._roles = RoleReader(catalog.dataset, settings.data_folder, settings.cache_folder)
-        self._bench = Workbench(catalog.backbone, self._roles, settings.cache_folder, self.device)
+        self._bench = Workbench(
+            *(catalog.backbone, self._roles, settings.cache_folder, self.device),
+            find_face_detector=catalog.face_detector,
+        )
         self._bench.deterministic = settings.deterministic
         self._bench.keep_every_seconds = settings.keep_seconds
         self._bench.warn = reporter.warn
         self._cache_folder, self._cache_bytes = settings.cache_folder, settings.cache_bytes
-        self._rows = Rows(catalog, self._roles, self.environment)
+        self._rows = Rows(catalog, self._roles, self.environment, self._bench.cuts)
         self._preparation = Preparation(
             *(catalog, store, self._bench, self.environment, reporter.warn), forgetting=forgetting, track=track
         )

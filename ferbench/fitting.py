@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -105,6 +106,7 @@ class Fitting:
         """Train the module by gradient steps; a stage that was kept in the middle goes on from there."""
         stage, recipe, bench = self._stage, self._stage.recipe, self._bench
         samples = self._samples()
+        self._look_for_faces(samples, on_progress)
         labels = [torch.from_numpy(labels_of(part)).to(bench.device) for part in samples]
         counts = np.bincount(np.concatenate([own.cpu().numpy() for own in labels]), minlength=len(stage.classes))
         order = BatchOrder([part.count for part in samples], recipe.mixing, recipe.batch_size, stage.seed, stage.index)
@@ -180,7 +182,7 @@ class Fitting:
         stage, recipe, bench = self._stage, self._stage.recipe, self._bench
         batches = TrainingBatches(
             parts=[
-                (bench.placed(part, recipe.image_size, recipe.grey), own)
+                (bench.placed(self._shown(part), recipe.image_size, recipe.grey), own)
                 for part, own in zip(samples, labels, strict=True)
             ],
             normalisation=self._normalisation,
@@ -259,13 +261,43 @@ class Fitting:
 
     def _images(self, samples: LabelledImages) -> Callable[[], PlacedImages]:
         recipe = self._stage.recipe
-        return lambda: self._bench.placed(samples, recipe.image_size, recipe.grey)
+        return lambda: self._bench.placed(self._shown(samples), recipe.image_size, recipe.grey)
+
+    def _shown(self, samples: LabelledImages) -> LabelledImages:
+        """With the pictures that the network sees: whole, or cut to their faces."""
+        return self._bench.cuts.shown(samples, self._stage.recipe)
+
+    def _look_for_faces(self, samples: Sequence[LabelledImages], on_progress: Callable[[Progress], None]) -> None:
+        """In all that is trained on, before anything else, for that may take minutes."""
+        recipe = self._stage.recipe
+        if recipe.faces == "none":
+            return
+        tell = self._counting(sum(part.count for part in samples), on_progress)
+        before = 0
+        for part in samples:
+            self._bench.cuts.faces(part, recipe, partial(tell, before))
+            before += part.count
+
+    def _counting(self, total: int, on_progress: Callable[[Progress], None]) -> Callable[[int, int, int], None]:
+        """What tells of images before the steps, and ends the stage where the user asks for an end.
+
+        It is called with the images of parts that are done, and of the part that is not: how many are, and there are.
+        """
+        began = time.perf_counter()
+
+        def tell(before: int, done: int, _: int) -> None:
+            if self._bench.stop():
+                raise KeyboardInterrupt
+            rate = (before + done) / max(time.perf_counter() - began, 1e-9)
+            on_progress(Progress(before + done, total, None, rate, (total - before - done) / rate))
+
+        return tell
 
     def _about(self, samples: LabelledImages) -> FeatureInput:
         recipe, backbone = self._stage.recipe, self._backbone
         return FeatureInput(
             backbone=f"{backbone.name} {backbone.version} {backbone.library}",
-            content=samples.content,
+            content=self._shown(samples).content,
             normalisation=self._normalisation,
             image_size=recipe.image_size,
             grey=recipe.grey,
@@ -279,18 +311,10 @@ class Fitting:
         self, samples: Sequence[LabelledImages], prefix: FrozenPrefix, on_progress: Callable[[Progress], None]
     ) -> list[Features]:
         found: list[Features] = []
-        total = self._stage.feature_images
-        began = time.perf_counter()
+        tell = self._counting(self._stage.feature_images, on_progress)
         before = 0
-
-        def tell(done: int, _: int) -> None:
-            if self._bench.stop():
-                raise KeyboardInterrupt
-            rate = (before + done) / max(time.perf_counter() - began, 1e-9)
-            on_progress(Progress(before + done, total, None, rate, (total - before - done) / rate))
-
         for part in samples:
-            found.append(self._features(part, prefix, self._stage.recipe.views or 1, tell))
+            found.append(self._features(part, prefix, self._stage.recipe.views or 1, partial(tell, before)))
             before += found[-1].images
         return found
 
@@ -306,7 +330,7 @@ class Fitting:
     def _cut(self, samples: LabelledImages) -> FrozenPrefix | None:
         recipe, device = self._stage.recipe, self._bench.device
         # Of the others none is needed where their features lie on disk.
-        images = place(samples.images[:_TRIED_ON], recipe.image_size, device, grey=recipe.grey)
+        images = place(self._shown(samples).images[:_TRIED_ON], recipe.image_size, device, grey=recipe.grey)
         batch = next(evaluation_batches(images, self._normalisation, recipe.image_size, device, _TRIED_ON))
         prefix = frozen_prefix(self.module, self._backbone.classifier, recipe.trainable, batch)
         return prefix if prefix is not None and affordable(prefix, self._stage.feature_images) else None

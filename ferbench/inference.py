@@ -39,7 +39,9 @@ class Inference:
         self._find = catalog.dataset
         roles = RoleReader(catalog.dataset, settings.data_folder, settings.cache_folder)
         device = chosen_device(settings.device)
-        self._bench = Workbench(catalog.backbone, roles, settings.cache_folder, device)
+        self._bench = Workbench(
+            catalog.backbone, roles, settings.cache_folder, device, find_face_detector=catalog.face_detector
+        )
 
     def predictions(self, run: Run, split: str, store: Store) -> SplitPredictions:
         """A finished run's predictions of one split of its target, labelled or not; an ensemble's from its members.

@@ -31,7 +31,7 @@ _RECIPE_FIELDS = tuple(field.name for field in dataclasses.fields(Recipe))
 
 #: Recipe fields that came after stages had been stored, with the values that those were trained with: left out there,
 #: so that what was trained once is found again.
-_LATER = {"head_fit": "sgd"}
+_LATER = {"head_fit": "sgd", "faces": "none", "face_detector": "auto"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,6 +78,7 @@ class PlanInputs:
     weights : (backbone, policy) to the weights that a chain starts from
     precision : what `precision=auto` means on the device
     device_kind : part of every entry
+    face_detector : the name of a face detector, or `auto`, to its name and its identity
     """
 
     training_part: Callable[[str, str, float], TrainingPart]
@@ -86,6 +87,7 @@ class PlanInputs:
     weights: Callable[[str, str], InitialWeights]
     precision: str
     device_kind: str
+    face_detector: Callable[[str], tuple[str, str]] = lambda name: (name, name)
 
 
 def make_plan(cells: Iterable[Cell], components: Components, inputs: PlanInputs, *, tries: Iterable[Cell] = ()) -> Plan:
@@ -155,6 +157,7 @@ def _chain(cell: Cell, components: Components, inputs: PlanInputs) -> _Chain:
         )
         count = sum(part.count for part in parts)
         recipe = _resolved(cell, index, spec, inputs.precision, count, backbone.classifier)
+        recipe, detector = _with_detector(recipe, inputs)
         select: tuple[str, ...] = ()
         if recipe.checkpoint == "best-on-select":
             select = tuple(inputs.select_content(name, cell.recipe.label_set) for name in spec.datasets)
@@ -170,6 +173,7 @@ def _chain(cell: Cell, components: Components, inputs: PlanInputs) -> _Chain:
                 seed=0,
                 parent=None,
                 select=select,
+                detector=detector,
             )
         )
     if cell.recipe.head_fit != "sgd" and all(stage.recipe.head_fit == "sgd" for stage in chain):
@@ -203,6 +207,8 @@ def _resolved(cell: Cell, index: int, spec: StageSpec, precision: str, count: in
             imbalance=recipe.imbalance,
             image_size=recipe.image_size,
             grey=recipe.grey,
+            faces=recipe.faces,
+            face_detector=recipe.face_detector,
             precision=precision if recipe.precision == "auto" else recipe.precision,
             label_set=label_set(recipe.label_set).name,
         )
@@ -221,6 +227,14 @@ def _resolved(cell: Cell, index: int, spec: StageSpec, precision: str, count: in
     )
 
 
+def _with_detector(recipe: Recipe, inputs: PlanInputs) -> tuple[Recipe, str]:
+    """The recipe with its face detector named, and the detector's identity; neither where pictures stay whole."""
+    if recipe.faces == "none":
+        return dataclasses.replace(recipe, face_detector=_DEFAULT.face_detector), ""
+    name, identity = inputs.face_detector(recipe.face_detector)
+    return dataclasses.replace(recipe, face_detector=name), identity
+
+
 def _computed(stage: Stage, backbone: Backbone) -> Mapping[str, str]:
     """What a stage computes, but for seed and parent: canonical JSON by key."""
     named = {
@@ -235,6 +249,8 @@ def _computed(stage: Stage, backbone: Backbone) -> Mapping[str, str]:
         "preprocessing": PREPROCESSING_VERSION,
         "protocol": PROTOCOL_VERSION,
     }
+    if stage.detector:
+        named["detector"] = stage.detector
     return {**spelled(named), "recipe": _spelled_recipe(stage.recipe)}
 
 

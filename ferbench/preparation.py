@@ -20,6 +20,7 @@ from ferbench.data.roles import LabelledImages, check_auxiliary, check_target
 from ferbench.environment import automatic_precision
 from ferbench.errors import DatasetError, UsageError, WeightsError
 from ferbench.expressions import label_set
+from ferbench.faces import found_faces
 from ferbench.fingerprints import PROTOCOL_VERSION, fingerprint
 from ferbench.forgetting import Passages, Passed, with_forgetting
 from ferbench.matrix import Matrix, unrolled
@@ -265,7 +266,14 @@ class Preparation:
             weights=lambda backbone, policy: self._weights[backbone, policy] or RANDOM_WEIGHTS,
             precision=automatic_precision(self._bench.device),
             device_kind=self._environment.device_kind,
+            face_detector=functools.cache(self._face_detector),
         )
+
+    def _face_detector(self, name: str) -> tuple[str, str]:
+        detector = self._catalog.face_detector(name)
+        # A library that it lacks is told before anything is trained.
+        found_faces(np.zeros((64, 64, 3), np.uint8), detector)
+        return detector.name, detector.identity
 
     def _resolve_weights(self, cell: Cell) -> None:
         key = (cell.backbone, cell.weights)

@@ -18,12 +18,14 @@ from ferbench.components import FaceDetector
 from ferbench.data.decoding import decoded_or_fault, reduced
 from ferbench.data.given_pictures import GivenPicture
 from ferbench.environment import chosen_device
-from ferbench.errors import DatasetError, StoreError, UsageError
+from ferbench.errors import DatasetError, FerbenchError, StoreError, UsageError
 from ferbench.faces import cut, found_faces
-from ferbench.pages.recognition import Answerer, Box, FaceAnswer, PictureAnswer, PictureFault
+from ferbench.pages.recognition import Answerer, Box, Cutting, FaceAnswer, PictureAnswer, PictureFault
 from ferbench.portions import AT_ONCE
+from ferbench.recipes import Recipe
 from ferbench.records import Run
 from ferbench.reliability import scaled
+from ferbench.saliency import class_activation, overlaid
 from ferbench.settings import Settings
 from ferbench.store import Store
 from ferbench.store.last_stage import members_of
@@ -34,6 +36,12 @@ if TYPE_CHECKING:
 
 #: The longer side of what is kept of a picture: far more than any network sees of a face that fills it.
 _LARGEST = 4096
+
+#: The longer side of a picture that is shown with its explanation.
+_EXPLAINED = 512
+
+#: Pixels a side of an empty picture that tells whether a detector works.
+_PROBE = 64
 
 #: Pictures decoded at once, each of which may have 89 million pixels, and pixels that wait to be answered together.
 _THREADS = min(4, os.cpu_count() or 1)
@@ -57,6 +65,10 @@ class Region:
 def whole(image: NDArray[np.uint8]) -> list[Region]:
     """A picture as one region."""
     return [Region(None, None, image)]
+
+
+#: What cuts a picture to what is answered of it, at least one part.
+Cutter = Callable[["NDArray[np.uint8]"], Sequence[Region]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +117,7 @@ class Recogniser:
     Attributes
     ----------
     answerer : who answers
+    recipe : of the last stage of its first network
     image_size : pixels a side of what its networks see; the most, where members of an ensemble differ
 
     Raises
@@ -153,6 +166,7 @@ class Recogniser:
             members=len(known) if first.members else 0,
             synthetic=_synthetic(runs, store),
         )
+        self.recipe = self._voters[0].networks[0][0].stage.recipe
         self.image_size = max(each.image_size for voter in self._voters for each, _ in voter.networks)
 
     def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -169,8 +183,6 @@ class Recogniser:
         ------
         UsageError, PluginError : as saliency.class_activation
         """
-        from ferbench.saliency import class_activation
-
         votes = [(each, weight / len(self._voters)) for voter in self._voters for each, weight in voter.networks]
         size = self.image_size
         total = torch.zeros(len(images), 1, size, size)
@@ -183,7 +195,7 @@ class Recogniser:
     def answers(
         self,
         pictures: Iterable[GivenPicture],
-        regions: Callable[[NDArray[np.uint8]], Sequence[Region]] = whole,
+        regions: Cutter = whole,
         *,
         drawn: bool = False,
         explained: bool = False,
@@ -194,7 +206,7 @@ class Recogniser:
         ----------
         regions : cuts a picture, uint8 [H, W, C], to what is answered of it; at least one part
         drawn : keep the pixels of answers, for `publish.annotated`
-        explained : add activations for the top expression
+        explained : add what in each region speaks for its top expression
         """
         mine, theirs = itertools.tee(pictures)
         decoded = decoded_or_fault((each.file for each in theirs), _THREADS)
@@ -226,8 +238,11 @@ class Recogniser:
                 continue
             faces = []
             for region in each.regions:
-                view, activation = (region.pixels, maps[place]) if explained else (None, None)
-                faces.append(FaceAnswer(region.box, region.score, said[place], view, activation))
+                face = FaceAnswer(region.box, region.score, said[place])
+                if explained:
+                    view = reduced(region.pixels, _EXPLAINED)
+                    face = replace(face, view=view, overlay=overlaid(view, maps[place]))
+                faces.append(face)
                 place += 1
             yield replace(each.answer, faces=tuple(faces))
 
@@ -244,7 +259,7 @@ class _Waiting:
 def _waiting(
     name: str,
     pixels: NDArray[np.uint8],
-    regions: Callable[[NDArray[np.uint8]], Sequence[Region]],
+    regions: Cutter,
     *,
     drawn: bool,
 ) -> _Waiting:
@@ -259,6 +274,35 @@ def _waiting(
     return _Waiting(PictureAnswer(name, width, height, (), smaller if drawn else None), turned, held)
 
 
+def cutting_for(how: str, recipe: Recipe, catalog: Catalog, side: int) -> tuple[Cutter, Cutting]:
+    """What cuts pictures, and how it is called.
+
+    Parameters
+    ----------
+    how : `none`, `crop` or `align`; `auto` as a row was trained, or where it takes its pictures as they are, turned
+        upright where there is a face detector that works here
+    recipe : of the row's last stage
+
+    Raises
+    ------
+    UsageError, PluginError : faces are asked for, or were when the row was trained, and there is no detector here
+    """
+    mode = recipe.faces if how == "auto" else how
+    if mode == "none" and how == "none":
+        return whole, Cutting()
+    asked = mode != "none"
+    try:
+        detector = catalog.face_detector(recipe.face_detector if recipe.faces != "none" else "auto")
+        # What a detector lacks it tells when it is asked to look.
+        found_faces(np.zeros((_PROBE, _PROBE, 3), np.uint8), detector)
+    except FerbenchError as error:
+        if asked:
+            raise
+        return whole, Cutting(why=f"pictures are taken whole, since faces cannot be looked for: {error.line}")
+    kind: Literal["crop", "align"] = "crop" if mode == "crop" else "align"
+    return Faces(detector, kind, side), Cutting(kind, detector.name)
+
+
 def _enlarged(box: Box, across: float, down: float) -> Box:
     """In the pixels of the picture as its file has it."""
     return Box(round(box.left * across), round(box.top * down), round(box.width * across), round(box.height * down))
@@ -266,7 +310,7 @@ def _enlarged(box: Box, across: float, down: float) -> Box:
 
 def _synthetic(runs: Sequence[Run], store: Store) -> Literal["none", "partly", "alone"]:
     """What of real faces the runs were trained on."""
-    told = set()
+    told: set[bool] = set()
     for fingerprint in dict.fromkeys(name for run in runs for name in run.stages):
         stage = store.stage(fingerprint)
         if stage is None:

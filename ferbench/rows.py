@@ -10,6 +10,7 @@ from ferbench.catalog import Catalog
 from ferbench.data.roles import RoleReader
 from ferbench.evidence import Forgetting
 from ferbench.expressions import label_set
+from ferbench.faces.cutting import FaceCuts, faces_note
 from ferbench.metrics import correctness, scores
 from ferbench.plan import CellPlan
 from ferbench.prediction_hash import predictions_sha256
@@ -23,9 +24,10 @@ from ferbench.tuning import tuning_note
 class Rows:
     """Makes runs out of planned cells; `environment` is on each of them."""
 
-    def __init__(self, catalog: Catalog, roles: RoleReader, environment: Environment) -> None:
+    def __init__(self, catalog: Catalog, roles: RoleReader, environment: Environment, cuts: FaceCuts) -> None:
         self._catalog = catalog
         self._roles = roles
+        self._cuts = cuts
         self._environment = environment
 
     def finished(
@@ -73,7 +75,8 @@ class Rows:
     def _sources(self, cell: CellPlan, chain: Sequence[Stage]) -> tuple[tuple[str, str], ...]:
         references = dict.fromkeys([cell.cell.target, *(part.dataset for stage in chain for part in stage.parts)])
         datasets = [parse_reference(name, self._catalog.dataset).dataset.name for name in references]
-        return self._catalog.sources(cell.cell.backbone, cell.cell.strategy, datasets)
+        detectors = {stage.recipe.face_detector for stage in chain if stage.detector}
+        return self._catalog.sources(cell.cell.backbone, cell.cell.strategy, datasets, detectors)
 
     def failed(self, cell: CellPlan, line: str) -> Run:
         """A cell one of whose stages has failed with this line."""
@@ -110,6 +113,8 @@ class Rows:
             notes.append(f"head fitted by {chain[-1].recipe.head_fit}")
             if len(chain) > 1 and self._catalog.backbone(cell.cell.backbone).weightless:
                 notes.append("stages before the last leave no trace: nothing but the head is fitted, and it anew")
+        if (note := self._on_faces(cell, chain)) is not None:
+            notes.append(note)
         notes.extend(self._copies(cell, chain))
         for result in results:
             notes.extend(result.notes)
@@ -122,6 +127,23 @@ class Rows:
             chosen_on = self._roles.select(target, cell.cell.recipe.label_set).splits
             notes.extend(["selected on the reported split"] if share_splits(chosen_on, cell.board.split) else [])
         return tuple(dict.fromkeys(notes))
+
+    def _on_faces(self, cell: CellPlan, chain: Sequence[Stage]) -> str | None:
+        """In how many pictures no face was found."""
+        labels, cuts = cell.cell.recipe.label_set, self._cuts
+        last = chain[-1].recipe
+        report = [self._roles.report(cell.cell.target, labels)] if last.faces != "none" else []
+        parts = {
+            (part.dataset, part.fraction): (part, stage.recipe)
+            for stage in chain
+            if stage.recipe.faces != "none"
+            for part in stage.parts
+        }
+        trained = [(self._roles.train(part.dataset, labels, part.fraction), own) for part, own in parts.values()]
+        return faces_note(
+            [(cuts.without_face(samples, last), samples.count) for samples in report],
+            [(cuts.without_face(samples, own), samples.count) for samples, own in trained],
+        )
 
     def _copies(self, cell: CellPlan, chain: Sequence[Stage]) -> Iterator[str]:
         """What of the report split is trained on, picture by picture."""

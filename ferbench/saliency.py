@@ -1,7 +1,8 @@
 """Where in a picture a trained network has looked: Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) by captum.
 
 The map is taken where the last convolution ends: after its normalisation and activation, and in a residual network
-after the addition, before anything is pooled.
+after the addition, before anything is pooled. A network that is shown small pictures may have a single place left
+there; the last convolution whose map has three by three is taken then.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 _COLOURS = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], dtype=np.float32)
 
 #: How much of a picture is covered where the map is 1, and where it is 0.
-_MOST, _LEAST = 0.65, 0.15
+_MOST, _LEAST = 0.6, 0.4
+
+#: A map of fewer places a side shows nothing; an earlier one is taken then, if there is one.
+_FEWEST_PLACES = 3
 
 
 def class_activation(
@@ -51,6 +55,7 @@ def class_activation(
     UsageError : captum is not installed
     PluginError : the backbone does not end in convolutions, so that it has no such map
     """
+    check_installed()
     size = trained.image_size
     if not len(images):
         return np.empty((0, size, size), np.float32)
@@ -88,7 +93,8 @@ def overlaid(image: NDArray[np.uint8], activation: NDArray[np.float32]) -> NDArr
     cover = (_LEAST + (_MOST - _LEAST) * stretched)[:, :, None]
     # The picture itself is seen in grey: its own colours would be taken for the map's.
     grey = image.mean(axis=2, keepdims=True)
-    return np.clip((1 - cover) * grey + cover * colours, 0, 255).round().astype(np.uint8)
+    mixed: NDArray[np.uint8] = np.clip((1 - cover) * grey + cover * colours, 0, 255).round().astype(np.uint8)
+    return mixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,24 +140,31 @@ def last_map(module: nn.Module, example: Tensor, backbone: str) -> nn.Module:
             f"backbone {backbone} does not end in convolutions, so that Grad-CAM has no map to show: leave out the "
             "explanation, or take a row of a convolutional backbone"
         )
-    last = spatial[convolutions[-1]]
+    fine = [place for place in convolutions if min(spatial[place].output.shape[2:]) >= _FEWEST_PLACES]
+    last = spatial[(fine or convolutions)[-1]]
     behind = steps[next(place for place, step in enumerate(steps) if step is last) :]
     times = [sum(step.module is each.module for each in steps) for step in behind]
     same = [
         step.module
         for step, often in zip(behind, times, strict=True)
-        if step.output.shape == last.output.shape and often == 1
+        if step.output.ndim == 4 and step.output.shape[2:] == last.output.shape[2:] and often == 1
     ]
     return same[-1] if same else last.module
 
 
-def _maps(trained: Trained, layer: nn.Module, images: Sequence[NDArray[np.uint8]], classes: Sequence[int]) -> Tensor:
-    """float32 [n, 1, h, w] on the CPU, in units of the network's own."""
+def check_installed() -> None:
+    """Raise UsageError where captum is not installed."""
     try:
-        from captum.attr import LayerGradCam
+        import captum  # type: ignore[import-untyped]  # noqa: F401
     except ImportError as error:
         raise UsageError("explanations need captum, which is not installed: pip install 'ferbench[explain]'") from error
+
+
+def _maps(trained: Trained, layer: nn.Module, images: Sequence[NDArray[np.uint8]], classes: Sequence[int]) -> Tensor:
+    """float32 [n, 1, h, w] on the CPU, in units of the network's own."""
+    from captum.attr import LayerGradCam  # type: ignore[import-untyped]
+
     inputs = trained.prepared(images).requires_grad_()
     target = torch.tensor(list(classes), dtype=torch.int64, device=trained.device)
-    found = LayerGradCam(trained.module, layer).attribute(inputs, target, relu_attributions=True)
+    found: Tensor = LayerGradCam(trained.module, layer).attribute(inputs, target, relu_attributions=True)
     return found.detach().float().cpu()

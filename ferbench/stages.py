@@ -144,6 +144,7 @@ class Stage:
     index : position in the chain, from 0
     parent : fingerprint of the stage that it goes on from, or None
     select : content of the select samples that the checkpoint is chosen on; empty where the last one is taken
+    detector : what finds the faces that pictures are cut to, with version and library; empty where they are whole
     """
 
     fingerprint: str
@@ -156,6 +157,7 @@ class Stage:
     seed: int
     parent: str | None
     select: tuple[str, ...] = ()
+    detector: str = ""
 
     @property
     def feature_images(self) -> int:

@@ -10,20 +10,22 @@ import itertools
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ferbench.components import Backbone, Dataset, Samples, Strategy
+from ferbench.components import Backbone, Dataset, FaceDetector, Samples, Strategy
 from ferbench.contract import component_faults, stage_faults
 from ferbench.errors import FerbenchError, UsageError
 from ferbench.expressions import BASIC8, expression
+from ferbench.faces import found_faces
 from ferbench.recipes import Recipe
 from ferbench.stages import StageSpec
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
 _CLASSES = 7
@@ -143,6 +145,44 @@ def check_strategy(strategy: Strategy) -> None:
     if not accepted and not faults:
         faults.append("it refuses every number of auxiliaries")
     _raise(strategy.name, faults)
+
+
+def check_face_detector(detector: FaceDetector, pictures: Sequence[NDArray[np.uint8]] = ()) -> None:
+    """Hold a face detector to what `FaceDetector` promises.
+
+    Fields; pictures of several sizes, without a face and with noise in them, give faces as `Face` has them, the same
+    ones each time, and stay as they are.
+
+    Parameters
+    ----------
+    pictures : more of them, uint8 [H, W, 1 or 3], each of which shows a face that is to be found
+
+    Raises
+    ------
+    Nonconforming : with every fault
+    """
+    _raise(detector.name, component_faults(detector))
+    faults: list[str] = []
+    random_state = np.random.default_rng(0)
+    shapes = ((48, 48, 3), (7, 130, 3), (300, 200, 3))
+    made = [random_state.integers(0, 256, shape).astype(np.uint8) for shape in shapes]
+    made += [np.zeros((1, 1, 3), np.uint8)]
+    for number, picture in enumerate((*made, *pictures)):
+        shown = f"picture {' x '.join(map(str, picture.shape))}"
+        before = picture.copy()
+        try:
+            found, again = found_faces(picture, detector), found_faces(picture, detector)
+            detector.detect(colour := np.array(np.broadcast_to(picture, (*picture.shape[:2], 3))))
+        except FerbenchError as error:
+            faults.append(f"{shown}: {error.line}")
+            continue
+        if found != again:
+            faults.append(f"{shown}: looked at a second time it shows other faces")
+        if not (np.array_equal(picture, before) and np.array_equal(colour, np.broadcast_to(before, colour.shape))):
+            faults.append(f"{shown}: the picture is changed")
+        if number >= len(made) and not found:
+            faults.append(f"{shown}: no face is found in it")
+    _raise(detector.name, faults)
 
 
 def _raise(name: str, faults: list[str]) -> None:

@@ -135,4 +135,8 @@ def bench_of(catalog: Catalog, settings: Settings) -> Workbench:
     """The tools that networks are loaded with; raises UsageError for a device that is not there."""
     roles = RoleReader(catalog.dataset, settings.data_folder, settings.cache_folder)
     device = chosen_device(settings.device)
-    return Workbench(catalog.backbone, roles, settings.cache_folder, device, deterministic=settings.deterministic)
+    return Workbench(
+        *(catalog.backbone, roles, settings.cache_folder, device),
+        deterministic=settings.deterministic,
+        find_face_detector=catalog.face_detector,
+    )

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from ferbench.checkpoints import Checkpoints
-from ferbench.components import Backbone
+from ferbench.components import Backbone, FaceDetector
 from ferbench.data.placement import PlacedImages, place, placed_bytes
 from ferbench.data.roles import LabelledImages, RoleReader
 from ferbench.data.room import free_room
 from ferbench.environment import device_kind
+from ferbench.errors import UnknownName
+from ferbench.faces.cutting import FaceCuts
 from ferbench.features.cache import FeatureCache
 from ferbench.initialisation import uninitialised
 from ferbench.memory import peak_memory_bytes, release_memory, reset_peak_memory, return_freed_memory
@@ -27,6 +29,11 @@ from ferbench.stages import Stage
 if TYPE_CHECKING:
     from torch import nn
 
+
+def _no_face_detector(name: str) -> FaceDetector:
+    raise UnknownName("face detector", name, ())
+
+
 #: Placed image sets that are kept between stages of one process.
 _PLACED_KEPT = 8
 
@@ -35,11 +42,12 @@ _PLACED_KEPT = 8
 class Workbench:
     """One process's tools for stages.
 
-    cache_folder : checkpoints, partial checkpoints, features and reduced images lie below it
+    cache_folder : checkpoints, partial checkpoints, features, faces and reduced images lie below it
     deterministic : on CUDA, the same bits every time
     keep_every_seconds : between two partial checkpoints of a stage
     stop : whether the user has asked for an end of training
     warn : told what a stage can do without
+    find_face_detector : by name; needed where pictures are cut
     """
 
     find_backbone: Callable[[str], Backbone]
@@ -50,9 +58,11 @@ class Workbench:
     keep_every_seconds: float = DEFAULT_KEEP_SECONDS
     stop: Callable[[], bool] = lambda: False
     warn: Callable[[str], None] = lambda line: None
+    find_face_detector: Callable[[str], FaceDetector] = _no_face_detector
     checkpoints: Checkpoints = field(init=False)
     partials: Partials = field(init=False)
     features: FeatureCache = field(init=False)
+    cuts: FaceCuts = field(init=False)
     initial_states: RecentStates = field(default_factory=RecentStates)
     _placed: dict[tuple[str, int, bool], PlacedImages] = field(default_factory=dict)
     _micro_batches: dict[tuple[object, ...], int] = field(default_factory=dict)
@@ -64,6 +74,7 @@ class Workbench:
         self.checkpoints = Checkpoints(self.cache_folder)
         self.partials = Partials(self.cache_folder)
         self.features = FeatureCache(self.cache_folder)
+        self.cuts = FaceCuts(self.find_face_detector, self.cache_folder)
 
     def placed(self, samples: LabelledImages, image_size: int, grey: bool) -> PlacedImages:
         """Samples on the device, where the most recently used sets stay; memory-mapped where there is no room."""

@@ -34,7 +34,7 @@ FLOORS: tuple[tuple[int, str], ...] = (
     (2, "composition matrix_file occupancy reported_results shelf"),
     (2, "catalog"),
     (3, "checkpoints data plan tuning"),
-    (3, "audit averaging cache reliability schedule"),
+    (3, "audit averaging cache faces reliability schedule"),
     (3, "costs"),
     (4, "compilation optimization portions svm_head"),
     (4, "training"),

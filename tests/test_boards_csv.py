@@ -77,7 +77,7 @@ def test_further_datasets_and_reach_are_columns_where_they_are_asked_for() -> No
     assert {second[f"{name} accuracy"], second["seconds_to_60_percent"]} == {""}
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "\0", "＝", "＋", "－", "＠"])
 def test_formulas_are_defused(start: str) -> None:
     assert defused(f"{start}1+1") == f"'{start}1+1"
     assert [defused(cell) for cell in (-1, -0.5, None, True, "a=1", "")] == [-1, -0.5, None, True, "a=1", ""]
@@ -89,3 +89,22 @@ def test_any_text_comes_back(names: list[str]) -> None:
     # csv reads the line ends that it writes only where the stream does not translate them.
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert [row["backbone"] for row in rows] == [defused(name) for name in names]
+
+
+def test_pandas_and_csv_read_hostile_names_alike() -> None:
+    names = [
+        '=1+1,"x"',
+        "a;b\tc",
+        'he said ""',
+        "line\r\nend",
+        "<script>alert(1)</script>",
+        "\u202eevil",
+        "＝1",
+        "",
+        "'=1",
+    ]
+    text = boards_csv([(BOARD, [entry("a", backbone=name) for name in names])])
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    table = pd.read_csv(io.BytesIO(text.encode()), keep_default_na=False, dtype={"backbone": str})
+    assert list(table["backbone"]) == [row["backbone"] for row in rows] == list(map(defused, names))
+    assert len({len(row) for row in rows}) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from markdown_it.token import Token
 from ferbench.fingerprints import PROTOCOL_VERSION
 from ferbench.leaderboard import FailedEntry
 from ferbench.publish.board_columns import COST
-from ferbench.publish.boards_markdown import board_markdown, escaped, reported_markdown, table
+from ferbench.publish.boards_markdown import board_markdown, escaped, paragraph, reported_markdown, table
 from ferbench.records import Board, Entry, Interval, ReportedResult
 
 BOARD = Board("b" * 64, "film", "val", 1431, "basic7", PROTOCOL_VERSION, 0.2)
@@ -98,14 +99,37 @@ def test_published_figures_stand_apart() -> None:
     assert reported_markdown(results, "third") == []
 
 
+#: Unicode's classes of signs that turn directions (UAX 9, table 4), and how markdown-it names both ends of a block.
+BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+ENDS = ("open", "close")
+
 SIGNS = [*"ab1 |\\`*_~<>[]()!#&;@$\n\r\t+-=.:'\"/", "&amp;", "<b>", "**", "``", "![", "]("]
 NASTY = st.lists(st.sampled_from(SIGNS), max_size=9).map("".join)
 
 
 @given(st.lists(st.lists(NASTY | st.text(max_size=6), min_size=2, max_size=2), min_size=1, max_size=3))
 def test_any_text_comes_back_from_a_cell(rows: list[list[str]]) -> None:
-    expected = [[" ".join(cell.split()).replace("\0", "\ufffd") for cell in row] for row in rows]
+    expected = [[seen(cell) for cell in row] for row in rows]
     assert cells(parsed(table(["one", "two"], rows)))[1:] == expected
+
+
+def seen(text: str) -> str:
+    """One line, with a sign in the place of each that cannot be seen and does something."""
+    line = " ".join(text.split())
+    unseen = {sign for sign in line if unicodedata.bidirectional(sign) in BIDI or unicodedata.category(sign) == "Cc"}
+    return "".join("\ufffd" if sign in unseen | {"\u200e", "\u200f", "\u061c"} else sign for sign in line)
+
+
+@given(
+    st.lists(st.sampled_from([*"#-+=*>1.) ab\u202e\u2067\x1b", "##", "<b>", "10. ", "---"]), max_size=7).map("".join)
+)
+def test_any_text_is_an_item_or_a_heading_and_nothing_in_it(text: str) -> None:
+    for before, kind in (("- ", "list_item"), ("### ", "heading"), ("", "paragraph")):
+        tokens = parsed([before + paragraph(text)])
+        around = ("bullet_list", "list_item", "paragraph") if kind == "list_item" else (kind,)
+        assert {token.type for token in tokens} <= {"inline", *(f"{each}_{end}" for each in around for end in ENDS)}
+        children = [child for token in tokens for child in token.children or ()]
+        assert "".join(child.content for child in children) == seen(text)
 
 
 def test_names_are_not_told_that_they_were_mentioned_and_words_stay_readable() -> None:

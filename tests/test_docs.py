@@ -33,6 +33,8 @@ COMPONENTS = (
     ferbench.BackboneFamily,
     ferbench.Dataset,
     ferbench.DatasetFamily,
+    ferbench.Face,
+    ferbench.FaceDetector,
     ferbench.ReportedResult,
     ferbench.Samples,
     ferbench.StageSpec,
@@ -58,7 +60,7 @@ def test_every_hook_stands_in_the_guide_with_its_exact_signature() -> None:
         arguments = ", ".join(f"{each.name}: {each.annotation}" for each in signature.parameters.values())
         signatures.append(f"{name}({arguments}) -> {signature.return_annotation}")
     assert headings == signatures
-    assert len(signatures) == 7
+    assert len(signatures) == 8
 
 
 @pytest.mark.parametrize("component", COMPONENTS, ids=lambda component: component.__name__)

@@ -225,6 +225,7 @@ RECIPE_CHANGES = (
     "trainable=head",
     "checkpoint=best-on-select",
     "label_set=basic8",
+    "faces=crop",
 )
 
 
@@ -238,7 +239,7 @@ def test_each_recipe_value_is_part_of_fingerprint_entry_and_key(change: str) -> 
 
 def test_every_recipe_value_is_either_tested_above_or_named_here() -> None:
     # These matter to some stages only: see the tests of what cannot matter.
-    conditional = {"target_share", "mixing", "head", "head_fit"}
+    conditional = {"target_share", "mixing", "head", "head_fit", "face_detector"}
     tested = {change.partition("=")[0] for change in RECIPE_CHANGES}
     assert tested | conditional == {field.name for field in dataclasses.fields(Recipe)}
 

@@ -52,7 +52,7 @@ def test_entry_points_are_the_files_of_plugins() -> None:
 
 
 def test_every_plugin_provides_something() -> None:
-    listings = (*CATALOG.backbones(), *CATALOG.datasets(), *CATALOG.strategies())
+    listings = (*CATALOG.backbones(), *CATALOG.datasets(), *CATALOG.strategies(), *CATALOG.face_detectors())
     silent = {each.name for each in CATALOG.plugins()} - {each.plugin for each in listings}
     assert silent == {"reported_results"}
     assert CATALOG.reported_results("reported_results")

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from kept_rows import BOARD, failed_run, kept_run, save
 
+from ferbench.components import PERMITS
 from ferbench.errors import StoreError
 from ferbench.fingerprints import fingerprint
 from ferbench.merging import merge
@@ -97,7 +98,7 @@ def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory,
         run = dataclasses.replace(run, select_accuracy=None, calibration=None)
     folder = tmp_path_factory.mktemp("snapshot")
     kept = dataclasses.replace(kept, run=run, predictions=known)
-    write_snapshot(folder, [kept, failed_run("other", 3)])
+    write_snapshot(folder, [kept, failed_run("other", 3)], lambda dataset: PERMITS)
     found = read_snapshot(folder)
     assert not found.refused
     public = published(kept)

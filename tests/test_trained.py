@@ -87,7 +87,7 @@ def test_a_lost_checkpoint_is_one_line(bench: Bench) -> None:
     (run,) = bench.run("target-only").finished
     path = bench.folder / "cache" / "checkpoints" / f"{run.stages[-1]}.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(StoreError, match=rf"^row {run.row}, seed \d cannot predict: checkpoint .* is not the file that"):
+    with pytest.raises(StoreError, match=rf"^row {run.row}, seed \d cannot predict: checkpoint .* is not the file"):
         loaded(bench, run)
     path.unlink()
     bench.store.mark_pruned([run.stages[-1]])

@@ -57,6 +57,8 @@ def _fault(entry: CacheEntry, sha256: str | None) -> str | None:
         reason = _safetensors_reason(path)
     elif entry.kind == "splits":
         reason = _split_reason(path)
+    elif entry.kind == "faces":
+        reason = _array_reason(path)
     else:
         reason = _table_reason(entry)
     return reason and f"{reason}; {_MADE_AGAIN} {entry.kind}`"
@@ -99,6 +101,17 @@ def _split_reason(folder: Path) -> str | None:
             whole = max(shape[:2]) < LARGEST_SIDE
             if whole and hashlib.sha256(f"{shape}/".encode() + content).hexdigest() != picture:
                 return f"has a picture that changed, sample {number}"
+    return None
+
+
+def _array_reason(path: Path) -> str | None:
+    """A numpy file, by its header, which says how long it is."""
+    import numpy as np
+
+    try:
+        np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        return f"is no whole numpy file ({error})"
     return None
 
 

@@ -19,10 +19,10 @@ from typing import Literal
 
 from ferbench.errors import CheckpointError
 
-Kind = Literal["checkpoints", "partials", "features", "splits", "reduced", "leftovers"]
+Kind = Literal["checkpoints", "partials", "features", "splits", "reduced", "faces", "leftovers"]
 
 #: Each is a folder below the cache folder.
-FOLDERS: tuple[Kind, ...] = ("checkpoints", "partials", "features", "splits", "reduced")
+FOLDERS: tuple[Kind, ...] = ("checkpoints", "partials", "features", "splits", "reduced", "faces")
 
 #: Those, and what killed processes left in any of them under a temporary name.
 KINDS: tuple[Kind, ...] = (*FOLDERS, "leftovers")

@@ -10,7 +10,9 @@ from ferbench.cli import (
     merge,
     plan,
     plugins,
+    predict,
     predictions,
+    publish,
     run,
     snapshot,
     speed,
@@ -22,8 +24,8 @@ __all__ = ["main", "root"]
 
 for _command in (
     *(run.run, plan.plan, datasets.datasets, plugins.plugins, verify.verify),
-    *(leaderboard.leaderboard, compare.compare, predictions.predictions, ensemble.ensemble),
-    *(snapshot.snapshot, merge.merge, speed.speed, cache.cache, doctor.doctor),
+    *(leaderboard.leaderboard, compare.compare, predictions.predictions, predict.predict, ensemble.ensemble),
+    *(publish.publish, snapshot.snapshot, merge.merge, speed.speed, cache.cache, doctor.doctor),
 ):
     root.add_command(_command)
 

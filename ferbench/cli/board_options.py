@@ -33,6 +33,7 @@ class BoardOptions:
     json: bool
     csv: bool
     markdown: bool
+    latex: bool
 
     @property
     def with_references(self) -> bool:
@@ -46,16 +47,16 @@ class BoardOptions:
         ------
         UsageError : two forms, two choices of columns, or what a form has no place for
         """
-        forms = _given(self, ("json", "csv", "markdown"))
+        forms = _given(self, ("json", "csv", "markdown", "latex"))
         if len(forms) > 1:
             raise UsageError(f"{' and '.join(forms)} are two ways to print the same: give one of them")
         views = _given(self, ("curves", "cost", "calibration", "generalisation"))
         if len(views) > 1 and not (self.json or self.csv):
             raise UsageError(f"{' and '.join(views)} show different columns: give one of them, or --json for all")
-        if self.curves and (self.csv or self.markdown):
+        if self.curves and (self.csv or self.markdown or self.latex):
             raise UsageError(f"--curves cannot be printed with {forms[0]}: give --json, or leave one of them out")
         if self.with_references and self.csv:
-            raise UsageError("published figures are no rows of the CSV: give --json or --markdown, or no references")
+            raise UsageError("published figures are no rows of the CSV: give another form, or no references")
 
 
 def board_options(command: Command) -> Command:
@@ -117,4 +118,5 @@ _OPTIONS = (
     click.option("--json", is_flag=True, help="Print JSON."),
     click.option("--csv", is_flag=True, help="Print CSV, one line a row, every value."),
     click.option("--markdown", is_flag=True, help="Print Markdown tables."),
+    click.option("--latex", is_flag=True, help="Print LaTeX tables, for booktabs."),
 )

@@ -1,4 +1,4 @@
-"""Boards as they are printed: for a terminal, as Markdown, CSV or JSON."""
+"""Boards as they are printed: for a terminal, as Markdown, LaTeX, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -127,6 +127,24 @@ def print_boards_markdown(found: BoardRows, options: BoardOptions, reported: Seq
     blocks += [reported_markdown(reported, dataset) for dataset in _without_board(found, reported)]
     left_out = _left_out(found)
     blocks += [failures_markdown(found.lost), [escaped(left_out)] if left_out else [], *([each] for each in legends)]
+    full = [block for block in blocks if block]
+    print_lines([line for number, block in enumerate(full) for line in ([""] if number else []) + block])
+
+
+def print_boards_latex(found: BoardRows, options: BoardOptions, reported: Sequence[ReportedResult]) -> None:
+    """A table a board, below each what is reported of its dataset; several where one would not go on a page."""
+    from ferbench.publish.boards_latex import PREAMBLE, board_latex, failures_latex, reported_latex
+    from ferbench.publish.latex_text import escaped
+
+    blocks: list[list[str]] = [[*PREAMBLE]]
+    for table in found.tables:
+        view = _view(found, options, table)
+        board = table.board
+        blocks.append(board_latex(board, table.entries, table.failed, view=view, hidden=table.hidden))
+        blocks.append(reported_latex(reported, board.target, board.split, board.fingerprint[:10]))
+    blocks += [reported_latex(reported, dataset) for dataset in _without_board(found, reported)]
+    left_out = _left_out(found)
+    blocks += [failures_latex(found.lost), [escaped(left_out)] if left_out else []]
     full = [block for block in blocks if block]
     print_lines([line for number, block in enumerate(full) for line in ([""] if number else []) + block])
 

@@ -13,6 +13,7 @@ from ferbench.cli.board_rows import read_rows, references_of_target
 from ferbench.cli.boards import (
     print_boards_csv,
     print_boards_json,
+    print_boards_latex,
     print_boards_markdown,
     show_found,
     show_reported,
@@ -46,6 +47,8 @@ def leaderboard(context: click.Context, options: BoardOptions) -> None:
         print_boards_csv(found, options)
     elif options.markdown:
         print_boards_markdown(found, options, reported or ())
+    elif options.latex:
+        print_boards_latex(found, options, reported or ())
     else:
         if found.runs and not (options.target is not None and not found.boards):
             show_found(found, options, reported or ())

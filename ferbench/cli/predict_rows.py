@@ -96,9 +96,7 @@ def _of_row(store: Store, settings: Settings, row: str, seed: int | None) -> Cho
     return ChosenRuns(tuple(here), warnings=tuple(left if lost else ()))
 
 
-def _table(
-    store: Store, settings: Settings, target: str | None, where: Sequence[str]
-) -> tuple[BoardTable, str]:
+def _table(store: Store, settings: Settings, target: str | None, where: Sequence[str]) -> tuple[BoardTable, str]:
     """The one board that is asked for with the rows that fit, and what they fit in words."""
     from ferbench.board_view import chosen
     from ferbench.cli.board_rows import boards_of_target

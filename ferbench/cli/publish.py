@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ferbench.components import Permit
     from ferbench.pages.board import BoardPage
     from ferbench.publication.folder import WrittenSite
-    from ferbench.publication.gathering import Choice
     from ferbench.settings import Settings
     from ferbench.store import Store
 
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
     "asked",
     metavar="WHAT[,WHAT]",
     multiple=True,
-    help="Show ids, groups, pictures or weights of gated data as well, where its licence permits it.",
+    help="Show ids, groups, pictures or weights whatever the licence of their dataset permits.",
 )
 @click.option("--pictures/--no-pictures", default=None, help="Pictures of samples, where a licence permits them.")
 @click.option("--saliency", is_flag=True, help="Show where on pictures a row looks. Needs ferbench[explain].")
@@ -80,16 +79,16 @@ def publish(
     It needs no server and no network: open DIR/index.html. The same rows give the same bytes. A site that lies in DIR
     already is brought up to date. Without ROW, all rows are published.
 
-    What a dataset's licence does not permit to be published is withheld, and what it permits as well unless it is asked
-    for by --with. The embedded pair is nobody's, and shown whole.
+    Of samples, only what the licence of their dataset permits is shown: ids, names of films or subjects, pictures. With
+    --with, more is shown, at your own word.
 
     \b
     ferbench publish site --title 'FER transfer'
-    ferbench publish site --where target=fer2013 --with ids
+    ferbench publish site --where target=sfew --with groups
     """
     from ferbench.publication.folder import check_folder, write_site
     from ferbench.publication.gathering import Choice, gathered
-    from ferbench.publish.site.writing import site_files
+    from ferbench.publication.files import site_files
 
     wanted = _asked(asked, pictures)
     check_folder(folder, force=force)
@@ -105,13 +104,13 @@ def publish(
         saliency=saliency,
     )
     with _source(settings, snapshot_folder) as store:
-        site = gathered(store, catalog, settings, choice, title)
+        site = gathered(store, catalog, settings, choice, title, warn)
         written = write_site(folder, site_files(site), force=force)
-    _warn_of_refused(site.boards)
+    _warn_of_beyond(site.boards)
     if as_json:
-        print_json(_json(folder, written, site.boards, choice))
+        print_json(_json(folder, written, site.boards))
     else:
-        print_lines(_lines(folder, written, site.boards, choice))
+        print_lines(_lines(folder, written, site.boards))
 
 
 @contextmanager
@@ -139,23 +138,23 @@ def _asked(texts: tuple[str, ...], pictures: bool | None) -> tuple[Permit, ...]:
     return tuple(cast("Permit", each) for each in PERMITS if each in words)
 
 
-def _warn_of_refused(boards: tuple[BoardPage, ...]) -> None:
+def _warn_of_beyond(boards: tuple[BoardPage, ...]) -> None:
     """Once for each dataset, whatever boards it has."""
     from ferbench.publish.site.boards import permits_words
 
-    refused = {page.table.board.target: page.refused for page in boards if page.refused}
-    for target, permits in refused.items():
-        warn(f"withheld: {permits_words(permits)} of {target}, since its licence does not permit it")
+    beyond = {page.table.board.target: page.beyond for page in boards if page.beyond}
+    for target, permits in beyond.items():
+        warn(f"published of {target}, though its licence is not known to permit it: {permits_words(permits)}")
 
 
-def _withheld(boards: tuple[BoardPage, ...], choice: Choice) -> dict[str, list[Permit]]:
+def _withheld(boards: tuple[BoardPage, ...]) -> dict[str, list[Permit]]:
     """By dataset, what is not shown of its samples."""
     from ferbench.components import PERMITS
 
     return {page.table.board.target: [each for each in PERMITS if each not in page.shown] for page in boards}
 
 
-def _lines(folder: Path, written: WrittenSite, boards: tuple[BoardPage, ...], choice: Choice) -> list[str]:
+def _lines(folder: Path, written: WrittenSite, boards: tuple[BoardPage, ...]) -> list[str]:
     from ferbench.publish.layout import wrapped
     from ferbench.publish.site.boards import permits_words
     from ferbench.quantities import counted, size
@@ -164,13 +163,13 @@ def _lines(folder: Path, written: WrittenSite, boards: tuple[BoardPage, ...], ch
     lines = wrapped(f"{folder}: {', '.join(facts)}, {size(written.size_bytes)}", width())
     if written.removed:
         lines += wrapped(f"{counted(written.removed, 'file')} of an earlier publication removed", width())
-    for target, permits in _withheld(boards, choice).items():
+    for target, permits in _withheld(boards).items():
         if permits:
             lines += wrapped(f"not shown of {target}: {permits_words(permits)}", width(), hanging="  ")
     return [*lines, *wrapped(f"open {folder / 'index.html'}", width())]
 
 
-def _json(folder: Path, written: WrittenSite, boards: tuple[BoardPage, ...], choice: Choice) -> dict[str, object]:
+def _json(folder: Path, written: WrittenSite, boards: tuple[BoardPage, ...]) -> dict[str, object]:
     return {
         "folder": str(folder),
         "index": str(folder / "index.html"),
@@ -183,7 +182,7 @@ def _json(folder: Path, written: WrittenSite, boards: tuple[BoardPage, ...], cho
                 "rows": len(page.table.entries),
                 "stale": page.table.stale,
                 "shown": list(page.shown),
-                "refused": list(page.refused),
+                "beyond_licence": list(page.beyond),
             }
             for page in boards
         ],

@@ -64,7 +64,7 @@ def given_pictures(names: Iterable[str], read_input: Callable[[], bytes]) -> Ite
     for name in names:
         for found in _named(name, read_input):
             if isinstance(found, GivenPicture) and isinstance(found.file, Path):
-                place = os.path.abspath(found.file)
+                place = str(found.file.absolute())
                 if place in seen:
                     continue
                 seen.add(place)
@@ -94,13 +94,14 @@ def _below(name: str, folder: Path) -> Iterator[GivenPicture | NotGiven]:
     for entry in walk(folder, outside=True, passed_over=lambda _, part: part.startswith(".")):
         if not entry.is_folder and _is_picture(entry.path):
             found = True
-            yield GivenPicture(os.path.join(name, entry.path), PurePath(entry.path), Path(entry.place))
+            yield GivenPicture(str(PurePath(name) / entry.path), PurePath(entry.path), Path(entry.place))
     if not found:
         yield NotGiven(name, f"folder {name} has no picture in it or below it ({', '.join(sorted(SUFFIXES))})")
 
 
 def _fitting(name: str, pattern: Path) -> Iterator[GivenPicture | NotGiven]:
-    paths = [Path(each) for each in sorted(glob.glob(str(pattern), recursive=True))]
+    # Path.glob cannot be told an absolute pattern.
+    paths = [Path(each) for each in sorted(glob.glob(str(pattern), recursive=True))]  # noqa: PTH207
     files = [path for path in paths if _is_picture(path.name) and not path.is_dir()]
     if not files:
         yield NotGiven(name, f"no picture fits {name}: in a pattern, * stands for any part of a name, ** for folders")

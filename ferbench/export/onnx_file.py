@@ -25,6 +25,9 @@ OLDEST_OPSET, NEWEST_OPSET = 18, 23
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 INSTALL = "pip install 'ferbench[export]'"
 
+#: The file's input and outputs; what is stretched is an output of its part alone.
+IMAGES, PROBABILITIES, LOGITS, STRETCHED = "images", "probabilities", "logits", "stretched"
+
 #: Protocol buffers end at 2 GiB; what is no weight of the network takes little.
 _LARGEST_BYTES = 2**31 - 2**24
 
@@ -36,11 +39,13 @@ _EXAMPLE = (2, 50, 70, 3)
 class OnnxFile:
     """One written file.
 
+    stretching : the part of it that gives STRETCHED, as a file of its own
     batches : takes any number of pictures at once; else one
     seconds : that writing it took
     """
 
     content: bytes
+    stretching: bytes
     opset: int
     batches: bool
     seconds: float
@@ -78,16 +83,18 @@ def onnx_file(whole: WholeNetwork, opset: int, about: Mapping[str, str], descrip
         # Some networks are traced for one number of pictures only.
         proto = _exported(whole, opset, any_number=False)
         batches = False
-    _strip(proto)
-    _describe(proto, about, description)
     import onnx
 
+    _strip(proto)
+    stretching = _part(proto, STRETCHED)
+    del proto.graph.output[2:]
+    _describe(proto, about, description)
     content: bytes = proto.SerializeToString()
     try:
         onnx.checker.check_model(content, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"what torch's exporter wrote is no valid ONNX file: {one_line(error)}") from error
-    return OnnxFile(content, opset, batches, time.perf_counter() - began)
+    return OnnxFile(content, stretching, opset, batches, time.perf_counter() - began)
 
 
 def _exported(whole: WholeNetwork, opset: int, *, any_number: bool) -> ModelProto:
@@ -102,9 +109,9 @@ def _exported(whole: WholeNetwork, opset: int, *, any_number: bool) -> ModelProt
                 whole,
                 (example,),
                 dynamo=True,
-                input_names=["images"],
-                output_names=["probabilities", "logits"],
-                dynamic_shapes={"images": {0: dim("n"), **sides} if any_number else sides},
+                input_names=[IMAGES],
+                output_names=[PROBABILITIES, LOGITS, STRETCHED],
+                dynamic_shapes={IMAGES: {0: dim("n"), **sides} if any_number else sides},
                 opset_version=opset,
                 verbose=False,
             )
@@ -135,6 +142,25 @@ def _strip(proto: ModelProto) -> None:
     for value in (*proto.graph.input, *proto.graph.output, *proto.graph.initializer):
         del value.metadata_props[:]
         value.doc_string = ""
+
+
+def _part(proto: ModelProto, output: str) -> bytes:
+    """The operations and values that one output takes, with the same input."""
+    import onnx
+
+    wanted, nodes = {output}, []
+    for node in reversed(proto.graph.node):
+        if wanted & set(node.output):
+            nodes.append(node)
+            wanted.update(node.input)
+    part = onnx.ModelProto(ir_version=proto.ir_version, opset_import=proto.opset_import, functions=proto.functions)
+    part.graph.name = output
+    part.graph.node.extend(reversed(nodes))
+    part.graph.input.extend(proto.graph.input)
+    part.graph.output.extend(value for value in proto.graph.output if value.name == output)
+    part.graph.initializer.extend(value for value in proto.graph.initializer if value.name in wanted)
+    content: bytes = part.SerializeToString()
+    return content
 
 
 def _describe(proto: ModelProto, about: Mapping[str, str], description: str) -> None:

@@ -2,6 +2,6 @@
 
 from ferbench.components import Face
 from ferbench.faces.finding import found_faces, main_face
-from ferbench.faces.geometry import MODES, PLACES, cut
+from ferbench.faces.geometry import MODES, PLACES, cut, whole
 
-__all__ = ["MODES", "PLACES", "Face", "cut", "found_faces", "main_face"]
+__all__ = ["MODES", "PLACES", "Face", "cut", "found_faces", "main_face", "whole"]

@@ -1,8 +1,8 @@
 """A picture cut to a face: a square around its box, or turned and scaled so that its landmarks lie on fixed places.
 
-Both look as FER2013's pictures do, which most networks here pass through. In a sample of its train split YuNet found
-2,050 faces: the longer side of the median box was as long as the picture, its middle at (0.50, 0.51), and the median
-landmarks lay where PLACES has them, but for their being made symmetric.
+Both look as FER2013's pictures do, which most networks here pass through: in 2,203 of 2,300 pictures of its train
+split, taken at equal distances, YuNet found a face. Of the picture's side, the median box is 0.953 long, its middle
+lies at (0.51, 0.51), and the median landmarks are PLACES, but for their being made symmetric.
 
 What lies beyond the picture's border is filled with the border's own pixels: black wedges would show the network by
 what angle a face was turned.
@@ -20,12 +20,16 @@ from ferbench.components import Face, Point
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
 #: How pictures may be cut, as the recipe value `faces` names it beside `none`.
 MODES = ("crop", "align")
 
 #: Where an aligned face has right eye, left eye, nose, right and left corner of the mouth: fractions of the side.
-PLACES: tuple[Point, ...] = ((0.315, 0.38), (0.685, 0.38), (0.5, 0.575), (0.35, 0.745), (0.65, 0.745))
+PLACES: tuple[Point, ...] = ((0.326, 0.393), (0.674, 0.393), (0.5, 0.585), (0.361, 0.745), (0.639, 0.745))
+
+#: The square's side, in longer sides of the box.
+_AROUND_THE_BOX = 1.05
 
 #: Points closer together than that, as a share of the box, are no face's.
 _CLOSEST = 0.02
@@ -37,8 +41,9 @@ def cut(image: NDArray[np.uint8], face: Face, mode: str, side: int) -> NDArray[n
     Parameters
     ----------
     image : uint8 [H, W, C]
-    mode : "crop", a square around the box, as long as its longer side; or "align", the similarity that brings the
-        landmarks nearest to PLACES (least squares; Umeyama, PAMI 13(4), 1991). A face without landmarks is cropped
+    mode : "crop", a square around the box, 1.05 times as long as its longer side; or "align", the similarity that
+        brings the landmarks nearest to PLACES (least squares; Umeyama, PAMI 13(4), 1991). A face without landmarks is
+        cropped
     side : pixels a side of what comes out
 
     Returns
@@ -53,9 +58,21 @@ def cut(image: NDArray[np.uint8], face: Face, mode: str, side: int) -> NDArray[n
         if spread > _CLOSEST * extent:
             return _sampled(image, _similarity(PLACES, face.landmarks), side)
     left, top, width, height = face.box
-    extent = max(width, height, 1.0)
+    extent = _AROUND_THE_BOX * max(width, height)
     corner = (left + (width - extent) / 2, top + (height - extent) / 2)
     return _sampled(image, np.array([[extent, 0.0, corner[0]], [0.0, extent, corner[1]]]), side)
+
+
+def whole(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """All of a picture, uint8 [H, W, C], stretched to [side, side, C] as evaluation stretches it."""
+    import torch
+    from torch.nn import functional
+
+    if image.shape[:2] == (side, side):
+        return image
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
+    found = functional.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+    return _as_picture(found)
 
 
 def _similarity(places: Sequence[Point], points: Sequence[Point]) -> NDArray[np.float64]:
@@ -91,4 +108,9 @@ def _sampled(image: NDArray[np.uint8], square: NDArray[np.float64], side: int) -
     found = functional.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
     if finer > 1:
         found = functional.avg_pool2d(found, finer)
-    return np.ascontiguousarray(found[0].round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())
+    return _as_picture(found)
+
+
+def _as_picture(pixels: Tensor) -> NDArray[np.uint8]:
+    """float32 [1, C, S, S] of 0..255 as uint8 [S, S, C]."""
+    return np.ascontiguousarray(pixels[0].round().clamp(0, 255).byte().permute(1, 2, 0).numpy())

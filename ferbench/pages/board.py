@@ -19,14 +19,14 @@ class BoardPage:
     """A board with what stands beside it.
 
     reported : figures from the literature of the board's dataset; never among its rows
-    shown : what is shown of its samples, by permission of the dataset's licence
-    refused : what was asked for and the licence does not permit
+    shown : what is shown of its samples
+    beyond : what of it the dataset's licence does not permit: whoever published it asked for it
     """
 
     table: BoardTable
     reported: tuple[ReportedResult, ...] = ()
     shown: tuple[Permit, ...] = ()
-    refused: tuple[Permit, ...] = ()
+    beyond: tuple[Permit, ...] = ()
 
     @property
     def title(self) -> str:

@@ -142,7 +142,7 @@ class ComparisonPage:
     confusions : None where fewer than two rows have predictions of one board
     curves : of rows that differ in how much of the target they were trained on, by two parts or more
     known : auxiliaries that chains pass through
-    known_left_out : rows of which as much is known, and which are not among them
+    curves_left_out, known_left_out : curves, and rows that forgot, which are not among them
     """
 
     board: Board
@@ -151,6 +151,7 @@ class ComparisonPage:
     confusions: Confusions | None
     costs: Costs
     curves: tuple[Curve, ...] = ()
+    curves_left_out: int = 0
     known: tuple[Known, ...] = ()
     known_left_out: int = 0
 

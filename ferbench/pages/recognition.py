@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from ferbench.records import Board
@@ -65,15 +65,15 @@ class FaceAnswer:
     box : None where the picture was taken whole
     score : the detector's own, of its own scale
     probabilities : float32 [C], in the order of the answerer's classes
-    view : uint8 [H, W, C], what the network was shown; None unless it is to be explained
-    activation : float32 [S, S] of 0..1 over the view, how much each place speaks for the top expression; None likewise
+    view : uint8 [H, W, C], what the networks were shown; None unless it is to be explained
+    overlay : uint8 [H, W, 3], the view under a map of what in it speaks for the top expression; None likewise
     """
 
     box: Box | None
     score: float | None
     probabilities: NDArray[np.float32] = field(compare=False, repr=False)
     view: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
-    activation: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    overlay: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +102,11 @@ class PictureFault:
 
     name: str
     line: str
+
+
+def without_pixels(answer: PictureAnswer | PictureFault) -> PictureAnswer | PictureFault:
+    """What can be kept of many pictures: their answers."""
+    if isinstance(answer, PictureFault):
+        return answer
+    faces = tuple(replace(face, view=None, overlay=None) for face in answer.faces)
+    return replace(answer, faces=faces, pixels=None)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ferbench.components import Permit
 from ferbench.evidence import ReliabilityBin
 from ferbench.generalisation import FurtherEntry
 from ferbench.metrics import ClassScore
-from ferbench.recipes import RecipeValue
-from ferbench.records import Board, Entry, Environment, Interval
+from ferbench.recipes import Recipe, RecipeValue
+from ferbench.records import Board, Entry, Environment
 from ferbench.stages import InitialWeights, TrainingPart, Tuning
 
 
@@ -33,29 +34,18 @@ class ChainStage:
     """A stage of the chain; seconds and speeds are means over seeds.
 
     parts : what it was trained on
-    trained : `all`, `head`, the first module that is trained, or `svm`
-    head : `new` where the head was drawn anew, else `keep`
+    recipe : its own, with its part of the budget
     peak_memory_bytes : the most of any seed
-    micro_batches : images at once, where it was not the batch size
+    micro_batches : images at once, where that was not the batch size
     fingerprints : by seed, in the order of the row's seeds
-    shared : other rows that stand on a stage of it, too
+    shared : other rows that stand on it
     pruned : seeds whose checkpoint was given up
-    notes : what is to be said of it
+    notes : what it says of itself
     """
 
     number: int
     parts: tuple[TrainingPart, ...]
-    images_seen: int
-    trained: str
-    head: str
-    lr: float
-    batch_size: int
-    optimizer: str
-    schedule: str
-    augment: str
-    image_size: int
-    precision: str
-    checkpoint: str
+    recipe: Recipe
     train_seconds: float
     images_per_second: float
     peak_memory_bytes: int
@@ -63,6 +53,7 @@ class ChainStage:
     fingerprints: tuple[str, ...]
     shared: tuple[str, ...] = ()
     pruned: tuple[int, ...] = ()
+    absent_classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -119,7 +110,7 @@ class Calibrated:
 class GroupScore:
     """A film's or a subject's samples; accuracies are fractions.
 
-    name : its own, or `group 1` where names are withheld
+    name : its own, or such as `group 1` where names are withheld
     accuracy : mean over seeds
     low, high : of the worst and of the best seed
     """
@@ -136,7 +127,7 @@ class HardSample:
     """A sample that many seeds get wrong.
 
     place : its number in the board's order, from 0
-    name : its id; None where ids are withheld
+    name : its id, or its number in the board's order where ids are withheld
     group : its film or subject, named as in GroupScore; None where there are none
     wrong : seeds that are
     answers : what was answered, each with the number of seeds, most first
@@ -145,7 +136,7 @@ class HardSample:
     """
 
     place: int
-    name: str | None
+    name: str
     group: str | None
     truth: str
     wrong: int
@@ -226,15 +217,13 @@ class RowPage:
 
     board : paths in names are cut, here and everywhere
     rows : finished rows of the board
-    warnings : what must be read before the figures, a sentence each
-    notes : what else its runs say of themselves
+    permits : what of its samples is shown; ids and groups are numbers where theirs is not among them
     environments : the seeds' distinct ones, each with its seeds
     confusion : counts summed over seeds, int [C][C]; rows are the truth
     of_classes : means over seeds; a recall is None where the truth has no sample of a class
-    groups : empty where the samples have none
-    grouped_by_name : groups bear their own names
-    hardest : by seeds that are wrong, then by the truth's probability
-    withheld : what the licence of the dataset does not permit to be shown, in words
+    chain : empty for an ensemble, as are `curve` and `recipe`
+    groups : best first; empty where the samples have none
+    hardest : most seeds wrong first, then by the truth's probability
     linked : rows that have a page beside this one
     sources : plugins by name, with the SHA-256 of their source
     hardware : what computed it, where rows of another machine met one of the same name
@@ -245,9 +234,7 @@ class RowPage:
     entry: Entry
     rows: int
     stale: bool
-    trained_by: str
-    warnings: tuple[str, ...]
-    notes: tuple[str, ...]
+    permits: frozenset[Permit]
     failed: tuple[FailedRun, ...]
     seeds: tuple[SeedScores, ...]
     recipe: tuple[RecipeLine, ...]
@@ -260,9 +247,7 @@ class RowPage:
     of_classes: tuple[ClassScore, ...]
     calibrated: Calibrated
     groups: tuple[GroupScore, ...]
-    grouped_by_name: bool
     hardest: tuple[HardSample, ...]
-    withheld: tuple[str, ...]
     tuning: Tuning | None
     forgotten: tuple[Forgotten, ...]
     further: tuple[FurtherEntry, ...]
@@ -277,7 +262,3 @@ class RowPage:
     @property
     def row(self) -> str:
         return self.entry.row
-
-    @property
-    def accuracy(self) -> Interval:
-        return self.entry.accuracy

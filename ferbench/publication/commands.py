@@ -55,12 +55,13 @@ class Commands:
         self._store = store
         self._recipes: dict[tuple[str, str], Recipe | None] = {}
 
-    def of(self, runs: Sequence[Run], *, track: bool = False) -> tuple[Command, ...]:
+    def of(self, runs: Sequence[Run], looked_up: Cell | None = None, *, track: bool = False) -> tuple[Command, ...]:
         """The command that makes a row again, then others that go with it.
 
         Parameters
         ----------
         runs : the row's finished runs
+        looked_up : where names in `runs` have lost their folders, the cell with those that can be looked up
         track : as in `command_of`
         """
         first = runs[0]
@@ -71,11 +72,12 @@ class Commands:
         if first.members:
             members = f"ferbench verify {first.row} --members"
             return (self._ensemble(runs), Command(members, "averages its members again, and verifies each of them"))
-        own = self._run(runs, track=track)
+        defaults = self.defaults(looked_up or first.cell)
+        own = self._run(runs, defaults, track=track)
         if first.cell.tuning is None:
             return (own, verify)
         untuned = dataclasses.replace(first, cell=dataclasses.replace(first.cell, tuning=None))
-        same = self._run([untuned, *runs[1:]], track=track)
+        same = self._run([untuned, *runs[1:]], defaults, track=track)
         says = "trains the chosen recipe without trying others: a row by another name, with the same figures"
         return (own, Command(same.line, says), verify)
 
@@ -90,7 +92,7 @@ class Commands:
                 self._recipes[key] = None
         return self._recipes[key]
 
-    def _run(self, runs: Sequence[Run], *, track: bool) -> Command:
+    def _run(self, runs: Sequence[Run], defaults: Recipe | None, *, track: bool) -> Command:
         first, cell = runs[0], runs[0].cell
         words = ["ferbench", "run", "-b", cell.backbone, "-s", cell.strategy, "-t", cell.target]
         words += ["-a", ",".join(cell.auxiliaries)] if cell.auxiliaries else []
@@ -99,7 +101,7 @@ class Commands:
         words += ["--seed", ranges(run.cell.seed for run in runs).replace(" ", "")]
         tuned = {} if cell.tuning is None else _axes(cell.tuning)
         for key, value in cell.recipe_values():
-            if key not in tuned and self._is_set(cell, key, value):
+            if key not in tuned and (defaults is None or "." in key or getattr(defaults, key) != value):
                 words += ["--set", f"{key}={_spelled(value)}"]
         # In the order of the tries, whose first key varies least.
         for key, values in tuned.items():
@@ -115,10 +117,6 @@ class Commands:
             words += ["--plugin", path]
         line = shlex.join(words)
         return Command(line, "; ".join(_remarks(first, line, tuned, lacking)))
-
-    def _is_set(self, cell: Cell, key: str, value: RecipeValue) -> bool:
-        default = self.defaults(cell)
-        return "." in key or default is None or getattr(default, key) != value
 
     def _plugins(self, run: Run) -> tuple[list[str], list[str]]:
         """Files of the local plugins that a row needs, and names of those that are not here."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,13 +46,14 @@ from ferbench.pages.comparison import (
 from ferbench.quantities import counted, joined
 from ferbench.records import Board, Entry, Predictions, Run, RunSummary
 from ferbench.row_filter import parse_where
-from ferbench.store import Store
+from ferbench.snapshot.redaction import published, without_folders
+from ferbench.store import KeptRun, Store
 
 #: Rows of a matrix of rows; competitors of one that puts rows together; runs whose answers are drawn from at once.
-_BEST, _COMPETITORS, _RUNS = 10, 12, 300
+_BEST, _COMPETITORS, _RUNS = 10, 12, 1000
 
-#: Rows whose confusion matrices can be chosen, that are shown with what they forgot, and points in a chart.
-_CONFUSIONS, _FORGETTING, _POINTS = 20, 20, 1000
+#: Rows whose confusion matrices can be chosen, that are shown with what they forgot; points, and curves.
+_CONFUSIONS, _FORGETTING, _POINTS, _CURVES = 20, 20, 1000, 40
 
 #: Properties that rows are put together by, at most: of more, nobody reads the names.
 _KEYS = 3
@@ -62,8 +63,8 @@ _TOO_FEW = "fewer than two rows have their predictions in the store"
 #: Of a command that names them.
 _ROWS_ASKED = 40
 
-#: Of rows that are left out.
-_ROWS_NAMED = 6
+#: Of what is left out.
+_NAMED = 6
 
 
 def comparison_page(
@@ -95,7 +96,8 @@ def comparison_page(
         matrices=(*together, best),
         confusions=confusions,
         costs=_costs(rows),
-        curves=parts,
+        curves=parts[:_CURVES],
+        curves_left_out=len(parts[_CURVES:]),
         known=known,
         known_left_out=more,
     )
@@ -108,7 +110,7 @@ def across_boards_page(
     if summaries is None:
         summaries = store.leaderboard_rows()
     shown = {entry.row for table in tables for entry in table.entries}
-    runs = [run for run in summaries if run.board is None or run.entry[:10] in shown]
+    runs = [_public(run) for run in summaries if run.board is None or run.entry[:10] in shown]
     finished = [run for run in runs if run.status == "finished" and run.board is not None]
     strategies: dict[str, set[str]] = defaultdict(set)
     for run in finished:
@@ -131,6 +133,19 @@ def across_boards_page(
     return AcrossPage(tuple(each.board for each in boards), across, asked, (*notes, *alone, *unranked))
 
 
+def _public(run: RunSummary) -> RunSummary:
+    """A summary in which the folders of paths are cut, as `published` does it to a run."""
+    return dataclasses.replace(
+        run,
+        board=run.board and dataclasses.replace(run.board, target=without_folders(run.board.target)),
+        backbone=without_folders(run.backbone),
+        target=without_folders(run.target),
+        auxiliaries=tuple(map(without_folders, run.auxiliaries)),
+        weights=without_folders(run.weights),
+        recipe=tuple((key, without_folders(value) if isinstance(value, str) else value) for key, value in run.recipe),
+    )
+
+
 class _Rows:
     """One board's rows: entries in the order of the table, and their runs."""
 
@@ -138,7 +153,8 @@ class _Rows:
         self.board = table.board
         self.entries = table.entries
         shown = {entry.row for entry in table.entries}
-        here = [run for run in summaries if run.board is not None and run.board.fingerprint == table.board.fingerprint]
+        board = table.board.fingerprint
+        here = [_public(run) for run in summaries if run.board is not None and run.board.fingerprint == board]
         self.all_shown = shown == {run.entry[:10] for run in here if run.status == "finished"}
         self.runs = here if self.all_shown else [run for run in here if run.entry[:10] in shown]
         self.first = {run.entry[:10]: run for run in reversed(self.runs) if run.status == "finished"}
@@ -172,7 +188,9 @@ class _Answers:
     def __call__(self, entry: str) -> list[tuple[Run, Predictions]]:
         """As `Store.run_predictions`, and raises as it does."""
         if entry not in self._read:
-            self._read[entry] = [(run, self._shared(said)) for run, said in self._store.run_predictions(entry)]
+            self._read[entry] = [
+                (published(KeptRun(run)).run, self._shared(said)) for run, said in self._store.run_predictions(entry)
+            ]
         return self._read[entry]
 
     def have(self, entry: str) -> bool:
@@ -223,9 +241,14 @@ def _best(rows: _Rows, answers: _Answers) -> Matrix:
 def _without(missing: Sequence[str]) -> list[str]:
     if not missing:
         return []
-    named = [entry[:10] for entry in missing[:_ROWS_NAMED]]
-    more = f" and {len(missing) - _ROWS_NAMED:,} more" if len(missing) > _ROWS_NAMED else ""
-    return [f"{counted(len(missing), 'row')} without predictions in the store: {', '.join(named)}{more}"]
+    return [f"{counted(len(missing), 'row')} without predictions in the store: {_some(each[:10] for each in missing)}"]
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first names, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"
 
 
 def _together(rows: _Rows, answers: _Answers, key: str) -> Matrix:
@@ -315,7 +338,7 @@ def _bounded(
     notes: list[str] = []
     order = sorted(names, key=lambda name: (-len(names[name]), name))
     if gone := order[_COMPETITORS:]:
-        notes.append(f"{joined(sorted(gone))}, which fewer rows are of than of the {_COMPETITORS} compared")
+        notes.append(f"{_some(gone)}: more than {_COMPETITORS} are not compared, and no more rows are of these")
     taken = set(order[:_COMPETITORS])
     keys = [key for key in matched_by(by) if key != "train_fraction"]
     blocks: dict[tuple[object, ...], list[RunSummary]] = defaultdict(list)
@@ -333,8 +356,8 @@ def _bounded(
     there = dict.fromkeys(run.entry for run in runs)
     if full:
         notes.append(
-            f"{counted(len(there) - len(kept), 'row')} of {len(there):,}: on a page at most {_RUNS} runs or one block "
-            "are drawn from, and those blocks were taken that most have rows in"
+            f"{counted(len(there) - len(kept), 'row')} of {len(there):,}: at most {_RUNS:,} runs are compared on a page, "
+            "those that most others are matched with"
         )
     return [entry for entry in there if entry in kept], notes
 
@@ -400,7 +423,10 @@ def _costs(rows: _Rows) -> Costs:
         for entry in rows.entries[:_POINTS]
     )
     devices = tuple(sorted({entry.device for entry in rows.entries}))
-    return Costs(cost_axes(points), points, devices, len(rows.entries) - len(points))
+    axes = cost_axes(points)
+    if len(devices) > 1:
+        axes = tuple(dataclasses.replace(axis, front=()) if axis.key == "train_seconds" else axis for axis in axes)
+    return Costs(axes, points, devices, len(rows.entries) - len(points))
 
 
 def _from_correctness(named: NamedBoard) -> BoardAnswers:

@@ -1,4 +1,8 @@
-"""A snapshot as a store of its own, for a while: what is shown of it comes from its two files and from nothing else."""
+"""A snapshot as a store of its own, for a while, and its pages.
+
+What is shown of a snapshot comes from its two files and from nothing else: neither from the store that its rows came
+from nor from the plugins that are here. So anybody makes the same pages of it again, byte for byte.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ferbench.errors import StoreError
+from ferbench.errors import StoreError, one_line
 from ferbench.merging import merge
+from ferbench.snapshot import read_store
+from ferbench.snapshot.licence import names_of, withheld_of
 from ferbench.store import Store, open_store
+
+#: The pages of a snapshot.
+PAGES = ("leaderboard.md", "leaderboard.html")
 
 
 @contextmanager
@@ -29,14 +38,82 @@ def opened_snapshot(folder: Path) -> Iterator[Store]:
     """
     with tempfile.TemporaryDirectory(prefix="ferbench-snapshot-") as place, open_store(f"{place}/rows.sqlite") as store:
         taken = merge(store, str(folder))
-        left_out = [*taken.refused, *taken.conflicts]
-        if left_out:
-            first = left_out[0]
-            reason = taken.refused[0].reason if taken.refused else taken.conflicts[0].differs
-            named = "" if first.row is None else f"row {first.row}, seed {first.seed}: "
-            more = f" (and {len(left_out) - 1:,} more)" if len(left_out) > 1 else ""
+        faults = [(each.row, each.seed, each.reason) for each in taken.refused]
+        faults += [(each.row, each.seed, each.differs) for each in taken.conflicts]
+        if faults:
+            row, seed, reason = faults[0]
+            named = "" if row is None else f"row {row}, seed {seed}: "
+            more = f" (and {len(faults) - 1:,} more)" if len(faults) > 1 else ""
             raise StoreError(
                 f"the snapshot in {folder} does not hold what it says ({named}{reason}){more}: get another copy of it, "
                 f"or `ferbench merge {folder}` takes in the rows that do"
             )
         yield store
+
+
+def snapshot_pages(folder: Path) -> dict[str, bytes]:
+    """What the pages of PAGES are, by name, made from the folder's two files alone.
+
+    Raises
+    ------
+    StoreError : as `opened_snapshot`
+    """
+    from ferbench.catalog import Catalog
+    from ferbench.leaderboard import failures_without_board, leaderboards
+    from ferbench.publication.gathering import Choice, gathered
+    from ferbench.publish.site.one_page import one_page
+    from ferbench.publish.snapshot_markdown import snapshot_markdown
+    from ferbench.quantities import counted
+    from ferbench.settings import Settings
+
+    with opened_snapshot(folder) as store:
+        summaries = store.leaderboard_rows()
+        tables = leaderboards(summaries)
+        found = read_store(store)
+        rows = counted(len({each.entry for each in summaries}), "row")
+        title = f"{_targets([table.board.target for table in tables])}: {rows}, {counted(len(summaries), 'run')}"
+        text = snapshot_markdown(
+            title,
+            tables,
+            failures_without_board(summaries),
+            [kept.run.environment for kept in found.runs],
+            names_of(found.runs, withheld_of),
+        )
+        # An empty catalog and an empty folder: what plugins and this machine know is not in the snapshot.
+        nowhere = Path(store.location).parent / "nowhere"
+        settings = Settings(store.location, data_folder=nowhere, cache_folder=nowhere, device="cpu")
+        site = gathered(store, Catalog(), settings, Choice(references="none"), title)
+        return {PAGES[0]: text.encode(), PAGES[1]: one_page(site).encode()}
+
+
+def write_pages(folder: Path) -> int:
+    """Make a snapshot's pages anew; gives their size in bytes.
+
+    Raises
+    ------
+    StoreError : as `opened_snapshot`, or a folder that cannot be written
+    """
+    pages = snapshot_pages(folder)
+    try:
+        for name, content in pages.items():
+            (folder / name).write_bytes(content)
+    except OSError as error:
+        raise StoreError(f"the pages of {folder} cannot be written ({one_line(error)}): name another folder") from error
+    return sum(map(len, pages.values()))
+
+
+def differing_pages(folder: Path) -> tuple[str, ...]:
+    """Which of a snapshot's pages are not what its rows give; raises as `opened_snapshot`."""
+    pages = snapshot_pages(folder)
+    return tuple([name for name, content in pages.items() if _bytes(folder / name) != content])
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _targets(targets: list[str]) -> str:
+    return ", ".join(dict.fromkeys(targets)) or "nothing"

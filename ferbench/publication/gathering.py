@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from ferbench.catalog import Catalog
 from ferbench.components import PERMITS, Permit
-from ferbench.errors import FerbenchError
-from ferbench.leaderboard import BoardTable, FailedEntry, failures_without_board, leaderboards
+from ferbench.leaderboard import BoardTable, failures_without_board, leaderboards
 from ferbench.pages.board import BoardPage
 from ferbench.pages.comparison import AcrossPage, ComparisonPage
-from ferbench.pages.row import RowPage
-from ferbench.pages.site import Site
+from ferbench.pages.site import PublishedRow, Site
 from ferbench.publication.comparisons import across_boards_page, comparison_page
+from ferbench.publication.model_cards import model_card_of
 from ferbench.publication.pictures import SamplePictures
-from ferbench.publication.rows import row_page
-from ferbench.records import Predictions, ReportedResult, Run
+from ferbench.publication.row_figures import hardest_places
+from ferbench.publication.rows import RowPages
+from ferbench.publication.saliency import SaliencyPictures
+from ferbench.publish.model_card import model_card
+from ferbench.records import Entry, Predictions, ReportedResult, Run, RunSummary
 from ferbench.settings import Settings
 from ferbench.snapshot.choice import chosen_entries
-from ferbench.snapshot.redaction import published, without_folders
-from ferbench.store import KeptRun, Store
+from ferbench.snapshot.licence import Permits, permits_of
+from ferbench.snapshot.redaction import without_folders
+from ferbench.store import Store
 
 _Public = TypeVar("_Public")
 
@@ -35,8 +39,9 @@ class Choice:
     """What of a store is published.
 
     rows, where : as `snapshot.choice.chosen_entries` takes them
-    asked : what of samples is to be shown where a licence permits it
-    withheld : what is not to be shown in any case
+    asked : what of samples is shown whatever their licence permits
+    withheld : what is not shown in any case
+    saliency : beside pictures of samples, where the row's network looks
     """
 
     rows: Sequence[str] = ()
@@ -47,11 +52,22 @@ class Choice:
     saliency: bool = False
 
 
-def gathered(store: Store, catalog: Catalog, settings: Settings, choice: Choice, title: str) -> Site:
+def gathered(
+    store: Store,
+    catalog: Catalog,
+    settings: Settings,
+    choice: Choice,
+    title: str,
+    warn: Callable[[str], None] = lambda line: None,
+) -> Site:
     """What is to be published of a store, which must stay open while the site is written.
 
-    Boards are ranked whole, whatever rows are chosen. What the licence of a board's dataset permits is shown where it
-    is asked for, and of embedded datasets without asking. Folders of this machine are cut out of all texts.
+    Boards are ranked whole, whatever rows are chosen. Of samples, what the licence of the board's dataset permits is
+    shown, and what is asked for. Folders of this machine are cut out of all texts.
+
+    Parameters
+    ----------
+    warn : is told what cannot be shown of a row
 
     Raises
     ------
@@ -63,76 +79,96 @@ def gathered(store: Store, catalog: Catalog, settings: Settings, choice: Choice,
     ranked = leaderboards(summaries, store.speed_measurements())
     tables = [table for table in (_chosen(table, entries) for table in ranked) if table.entries or table.failed]
     reported = () if choice.references == "none" else catalog.reported_results()
-    pages = tuple([_page(table, catalog, choice, reported) for table in tables])
+    permits = permits_of(catalog.dataset)
+    pages = tuple([_page(table, permits, choice, reported) for table in tables])
     targets = {page.table.board.target for page in pages}
     others = tuple([each for each in reported if each.dataset not in targets]) if choice.references == "all" else ()
     lost = tuple([_public(each) for each in failures_without_board(summaries) if each.row in entries])
-    reading = _Reading(store, catalog, settings, choice)
+    reading = _Reading(store, catalog, settings, choice, summaries, warn)
     return Site(title, pages, lost, others, reading.rows, reading.comparison, lambda: reading.across(pages))
-
-
-def permits_of(target: str, catalog: Catalog) -> tuple[frozenset[Permit], bool]:
-    """What the licence of a dataset lets anybody publish, and whether it is embedded; none of what is not known here."""
-    try:
-        dataset = catalog.dataset(target)
-    except FerbenchError:
-        return frozenset(), False
-    return frozenset(dataset.licence_permits), dataset.embedded
 
 
 def _chosen(table: BoardTable, rows: Collection[str]) -> BoardTable:
     entries = tuple([entry for entry in table.entries if entry.row in rows])
     failed = tuple([failure for failure in table.failed if failure.row in rows])
     hidden = table.hidden + len(table.entries) - len(entries)
-    return _public(dataclasses.replace(table, entries=entries, failed=failed, hidden=hidden))
+    return dataclasses.replace(table, entries=entries, failed=failed, hidden=hidden)
 
 
-def _page(table: BoardTable, catalog: Catalog, choice: Choice, reported: Sequence[ReportedResult]) -> BoardPage:
-    permitted, embedded = permits_of(table.board.target, catalog)
-    wanted = (set(PERMITS) if embedded else set(choice.asked)) - set(choice.withheld)
+def _page(table: BoardTable, permits: Permits, choice: Choice, reported: Sequence[ReportedResult]) -> BoardPage:
+    permitted = set(permits(table.board.target))
+    shown = (permitted | set(choice.asked)) - set(choice.withheld)
     return BoardPage(
-        table=table,
+        table=_public(table),
         reported=tuple([each for each in reported if each.dataset == table.board.target]),
-        shown=tuple([each for each in PERMITS if each in wanted & permitted]),
-        refused=tuple([each for each in PERMITS if each in set(choice.asked) - permitted]),
+        shown=tuple([each for each in PERMITS if each in shown]),
+        beyond=tuple([each for each in PERMITS if each in shown - permitted]),
     )
 
 
 class _Reading:
     """Reads what a site's pages say of a store that is open."""
 
-    def __init__(self, store: Store, catalog: Catalog, settings: Settings, choice: Choice) -> None:
+    def __init__(
+        self,
+        store: Store,
+        catalog: Catalog,
+        settings: Settings,
+        choice: Choice,
+        summaries: Sequence[RunSummary],
+        warn: Callable[[str], None],
+    ) -> None:
         self._store = store
         self._catalog = catalog
         self._settings = settings
         self._choice = choice
+        self._summaries = summaries
+        self._warn = warn
 
-    def rows(self, page: BoardPage) -> Iterator[RowPage]:
-        pictures = self._pictures(page)
+    def rows(self, page: BoardPage) -> Iterator[PublishedRow]:
+        board = page.table.board.fingerprint
         for entry in page.table.entries:
-            yield row_page(
-                page.table, entry, self._answers(page, entry.row), self._store, self._catalog, page.shown, pictures
-            )
+            answers = [
+                (run, said)
+                for run, said in self._store.run_predictions(entry.row)
+                if run.board is not None and run.board.fingerprint == board
+            ]
+            yield self._row(page, entry, answers)
 
     def comparison(self, page: BoardPage) -> ComparisonPage | None:
-        return comparison_page(page.table, self._store)
+        return comparison_page(page.table, self._store, self._summaries)
 
     def across(self, pages: Sequence[BoardPage]) -> AcrossPage | None:
-        return across_boards_page([page.table for page in pages if not page.table.stale], self._store)
+        tables = [page.table for page in pages if not page.table.stale]
+        return across_boards_page(tables, self._store, self._summaries)
 
-    def _answers(self, page: BoardPage, row: str) -> list[tuple[Run, Predictions]]:
-        """A row's runs on a board with their answers, without folders of this machine."""
-        board = page.table.board.fingerprint
-        found = []
-        for run, predictions in self._store.run_predictions(row):
-            if run.board is not None and run.board.fingerprint == board:
-                place = (run.stages[-1], board)
-                kept = published(KeptRun(run, predictions={place: predictions}))
-                found.append((kept.run, kept.predictions[place]))
-        return found
+    def _row(self, page: BoardPage, entry: Entry, answers: Sequence[tuple[Run, Predictions]]) -> PublishedRow:
+        pictures, saliency = None, {}
+        if "pictures" in page.shown:
+            pictures = self._pictures
+            if self._choice.saliency:
+                saliency = self._saliency.of(*answers[0], hardest_places([said for _, said in answers]))
+        row = self._pages.page(page.table, entry, answers, page.shown, pictures, saliency)
+        runs = [run for run, _ in answers]
+        chain = [] if runs[0].members else self._chain(runs[0])
+        card = model_card_of(entry, runs, page.table.board, self._catalog, row.commands[0].line, chain=chain)
+        return PublishedRow(row, model_card(card))
 
-    def _pictures(self, page: BoardPage) -> SamplePictures | None:
-        return None
+    def _chain(self, run: Run) -> list[tuple[Any, Any]]:
+        results = self._store.stage_results(run.stages)
+        return [(self._store.stage(name), results.get(name)) for name in run.stages]
+
+    @cached_property
+    def _pages(self) -> RowPages:
+        return RowPages(self._store, self._catalog)
+
+    @cached_property
+    def _pictures(self) -> SamplePictures:
+        return SamplePictures(self._catalog, self._settings.data_folder, self._settings.cache_folder)
+
+    @cached_property
+    def _saliency(self) -> SaliencyPictures:
+        return SaliencyPictures(self._store, self._catalog, self._settings, self._pictures, self._warn)
 
 
 def _public(value: _Public) -> _Public:

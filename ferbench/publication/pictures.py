@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Pixels of a picture's longer side; a larger one is reduced.
-LONGEST_SIDE = 160
+LONGEST_SIDE = 96
 
 #: Report splits that are looked into at once.
 _KEPT = 4

@@ -16,8 +16,8 @@ from ferbench.records import Board, Entry, Interval
 
 Cell = str | int | float | bool | None
 
-#: What a spreadsheet takes for the start of a formula (OWASP, CSV injection).
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+#: What a spreadsheet takes for the start of a formula (OWASP, CSV injection; ASVS 1.2.10), in fullwidth forms, too.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 _INTERVAL = {"": "mean", "_sd": "sd", "_low": "low", "_high": "high", "_interval": "kind"}
 _RECIPE = tuple(Recipe.__dataclass_fields__)

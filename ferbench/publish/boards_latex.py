@@ -33,12 +33,13 @@ PREAMBLE = (r"% \usepackage{booktabs}",)
 _MOST_LINES = 36
 
 #: Signs on a line of a page, in the tables' size.
-_LINE = 84
+_LINE = 86
 
 #: Signs on a line of a name that has to be broken, and what rank, names, accuracy and seeds then take together.
 _NAME = 15
-_LEAST_NAMES = 2 * _NAME + 27
-_NARROW = r"p{0.175\linewidth}p{0.175\linewidth}"
+_LEAST_NAMES = 2 * _NAME + 25
+#: Of the line, what both names have then.
+_NAMES_SHARE = 0.36
 
 #: What an interval is of, by its kind.
 _KINDS = {
@@ -133,7 +134,7 @@ def reported_latex(
     titles = ["method", "split", "$n$", r"accuracy (\%)", r"source \\"]
     caption = rf"\textbf{{{escaped(dataset)}: {STATUS}.}} As the sources print it, not measured here."
     label = f"tab:ferbench-{name or label_words(dataset)}-reported"
-    sides = r"@{}p{0.2\linewidth}lrrp{0.36\linewidth}@{}"
+    sides = r"@{}p{0.2\linewidth}lrrp{0.34\linewidth}@{}"
     head = _begun(f"{escaped(dataset)}: {STATUS}", caption, label, sides)
     lines = [*head, " & ".join(titles), r"\midrule", *(" & ".join(row) for row in rows)]
     return [*lines, r"\bottomrule", r"\end{tabular}", *notes.lines(()), r"\end{table}"]
@@ -212,7 +213,7 @@ class _Table:
         ]
         titles = ["\\#", "backbone", "strategy", r"\multicolumn{2}{c}{accuracy (\%)}"]
         titles += [*(escaped(column.title) for column in self.columns), "seeds"]
-        sides = _NARROW if narrow else "ll"
+        sides = _broken(part) if narrow else "ll"
         measured = "".join("r" if column.align == "right" else "l" for column in self.columns)
         lines = _begun(escaped(title), self.caption, self.label, f"@{{}}r{sides}r@{{ }}l{measured}r@{{}}")
         lines += [" & ".join(titles) + r" \\", r"\midrule"]
@@ -226,8 +227,8 @@ def _begun(short: str, caption: str, label: str, sides: str) -> list[str]:
         r"\centering",
         rf"\caption[{{{short}}}]{{{caption}}}",
         rf"\label{{{label}}}",
-        r"\footnotesize",
-        r"\setlength{\tabcolsep}{3.5pt}",
+        r"\smallskip\footnotesize",
+        r"\setlength{\tabcolsep}{3pt}",
         rf"\begin{{tabular}}{{{sides}}}",
         r"\toprule",
     ]
@@ -286,6 +287,14 @@ def _names_width(entries: Sequence[Entry]) -> int:
     """Of rank, names with their marks, accuracy and seeds."""
     names = [[entry.backbone for entry in entries], [entry.strategy for entry in entries]]
     return sum(max(map(len, each), default=0) + 4 for each in names) + len("##  accuracy (%)  seeds")
+
+
+def _broken(entries: Sequence[Entry]) -> str:
+    """Columns of backbone and strategy that break their names, wide as these are long."""
+    backbone = max(len(entry.backbone) for entry in entries) + 4
+    strategy = max(len(entry.strategy) for entry in entries) + 4
+    first = _NAMES_SHARE * min(max(backbone / (backbone + strategy), 0.25), 0.75)
+    return rf"p{{{first:.3f}\linewidth}}p{{{_NAMES_SHARE - first:.3f}\linewidth}}"
 
 
 def _groups(columns: Sequence[Column[Entry]], entries: Sequence[Entry]) -> list[list[Column[Entry]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from ferbench.publish.board_columns import ACCURACY, View
@@ -28,12 +29,31 @@ _MARKUP = re.compile(r"([\\`*~\[\]|$])|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 #: A name behind it would be told by GitHub that it was mentioned.
 _MENTION = re.compile(r"(?<!\w)@")
 
+#: Signs that turn the direction of what stands around them, and so could make a table say something else.
+_TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+#: What begins a heading, a list or a line across; and what a heading leaves away at its end.
+_BEGINS = re.compile(r"^(?=#{1,6}(?:\s|$)|[-+](?:\s|$)|(?:-\s*){2,}$|=+\s*$)|(?<=\s)(?=#+$)")
+_NUMBERED = re.compile(r"^(\d{1,9})(?=[.)](?:\s|$))")
+
 
 def escaped(text: str) -> str:
-    """Text as it is, on one line, in a cell or a paragraph (GFM 0.29, sections 2.4, 4.10 and 6.1)."""
-    line = " ".join(text.split())
+    """Text as it is, on one line, in a cell or a paragraph (GFM 0.29, sections 2.4, 4.10 and 6.1).
+
+    Signs that cannot be seen and do something are replaced by U+FFFD.
+    """
+    line = "".join(map(_harmless, " ".join(text.split())))
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _MENTION.sub("&#64;", _MARKUP.sub(r"\\\g<0>", line))
+
+
+def paragraph(text: str) -> str:
+    """Text as `escaped` has it, where it begins a line, an item or a heading."""
+    return _NUMBERED.sub(r"\g<1>\\", _BEGINS.sub(r"\\", escaped(text)))
+
+
+def _harmless(sign: str) -> str:
+    return "\ufffd" if sign in _TURNING or unicodedata.category(sign) in ("Cc", "Cs") else sign
 
 
 def board_markdown(
@@ -46,8 +66,8 @@ def board_markdown(
     by_rank: bool = True,
 ) -> list[str]:
     """A board's heading, facts, table and failures as lines; arguments as in `boards.board_lines`."""
-    title, *facts = map(escaped, board_facts(board))
-    lines = [f"### {title}", "", " · ".join(facts)]
+    title, *facts = board_facts(board)
+    lines = [f"### {paragraph(title)}", "", " · ".join(map(escaped, facts))]
     if said := protocol_words(board):
         lines += ["", f"**{escaped(said)}**"]
     about = [*view.facts, *filter(None, [shown_words(len(entries), hidden)])]
@@ -90,7 +110,7 @@ def reported_markdown(results: Sequence[ReportedResult], dataset: str, split: st
         for result in own
     ]
     titles = ["method", "split", "n", "accuracy %", "source", "remark"]
-    return [f"#### {STATUS}: {escaped(dataset)}", "", *table(titles, rows, ["left", "left", "right", "right"])]
+    return [f"#### {paragraph(f'{STATUS}: {dataset}')}", "", *table(titles, rows, ["left", "left", "right", "right"])]
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]], alignment: Sequence[Align] = ()) -> list[str]:

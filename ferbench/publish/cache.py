@@ -213,6 +213,7 @@ _ONE: Mapping[Kind, str] = {
     "leftovers": "leftover",
     "features": "set of features",
     "reduced": "set of reduced pictures",
+    "faces": "set of faces found in pictures",
 }
 
 

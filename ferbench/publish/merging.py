@@ -7,10 +7,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from ferbench.publish.layout import PLAIN, Paint, wrapped, wrapped_facts
+from ferbench.publish.snapshot_markdown import Names, withheld_words
 from ferbench.quantities import counted, joined, ranges, size
 
 #: Of runs that were left out, so many are shown.
 _SHOWN = 20
+
+#: Names of samples that a licence may withhold.
+NAMES_WORDS = {"ids": "the ids of samples", "groups": "the names of films or people"}
 
 
 class RunTaken(Protocol):
@@ -76,6 +80,8 @@ class Written(Protocol):
     def samples(self) -> int: ...
     @property
     def size_bytes(self) -> int: ...
+    @property
+    def withheld(self) -> Sequence[Names]: ...
 
 
 def merge_lines(outcome: Outcome, *, dry_run: bool = False, width: int = 80, paint: Paint = PLAIN) -> list[str]:
@@ -168,11 +174,31 @@ def snapshot_lines(folder: str, written: Written, members: Sequence[str], *, wid
         noun = "row" if len(members) == 1 else "rows"
         line = f"with {noun} {joined(list(members))}, of which an ensemble is made"
         lines += wrapped(line, width, "  ", "    ")
+    for each in written.withheld:
+        lines += wrapped(f"withheld of {each.dataset} {each.split}: {withheld_words(each.what)}", width, "  ", "    ")
+    if written.withheld:
+        advice = (
+            "publish names only where a licence lets you: a dataset's plugin says what it permits, --with overrules"
+        )
+        lines += wrapped(advice, width, "  ", "    ")
     return lines
 
 
+def against_licence_line(names: Names) -> str:
+    """What was published though the dataset's licence, as far as is known here, does not permit it."""
+    what = joined([NAMES_WORDS[each] for each in names.what])
+    return (
+        f"PUBLISHED AGAINST THE LICENCE: {what} of {names.dataset} {names.split}, which no licence known here permits: "
+        "delete the snapshot unless you have the right to publish them"
+    )
+
+
 def snapshot_json(
-    folder: str, written: Written, members: Sequence[str], refused: Sequence[RunRefused]
+    folder: str,
+    written: Written,
+    members: Sequence[str],
+    refused: Sequence[RunRefused],
+    against_licence: Sequence[Names] = (),
 ) -> dict[str, Any]:
     """What `snapshot --json` prints. Scripts rely on it: fields may be added, never changed."""
     return {
@@ -183,4 +209,10 @@ def snapshot_json(
         "size_bytes": written.size_bytes,
         "members": list(members),
         "refused": [refused_json(each) for each in refused],
+        "withheld": [_names_json(each) for each in written.withheld],
+        "against_licence": [_names_json(each) for each in against_licence],
     }
+
+
+def _names_json(names: Names) -> dict[str, Any]:
+    return {"dataset": names.dataset, "split": names.split, "names": list(names.what)}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,8 +30,11 @@ _NAME = 16
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
-def row_facts(answerer: Answerer) -> list[str]:
-    """Which row answers, in facts."""
+def row_facts(answerer: Answerer, why: str = "") -> list[str]:
+    """Which row answers, in facts.
+
+    why : in words, why it is this row; empty where it was named
+    """
     board = answerer.board
     if answerer.members:
         runs = f"ensemble of {counted(answerer.members, 'network')}"
@@ -37,7 +42,13 @@ def row_facts(answerer: Answerer) -> list[str]:
         runs = f"mean of seeds {ranges(answerer.seeds)}"
     else:
         runs = f"seed {answerer.seeds[0]}"
-    facts = [f"row {answerer.row}", answerer.backbone, answerer.strategy, f"of {board.target} {board.split}", runs]
+    facts = [
+        f"row {answerer.row}",
+        answerer.backbone,
+        answerer.strategy,
+        why or f"of {board.target} {board.split}",
+        runs,
+    ]
     if answerer.calibrated == len(answerer.seeds):
         facts.append("calibrated probabilities")
     elif answerer.calibrated:
@@ -47,17 +58,17 @@ def row_facts(answerer: Answerer) -> list[str]:
     return facts
 
 
-def head_lines(answerer: Answerer, *, width: int, paint: Paint) -> list[str]:
-    """Which row answers."""
-    lines = wrapped_facts(row_facts(answerer), width)
+def head_lines(answerer: Answerer, why: str = "", *, width: int, paint: Paint) -> list[str]:
+    """Which row answers; `why` as `row_facts` has it."""
+    lines = wrapped_facts(row_facts(answerer, why), width)
     return [paint.dim(line) for line in lines]
 
 
 def picture_lines(
-    answer: PictureAnswer, answerer: Answerer, top: int = TOP, *, width: int, paint: Paint
+    answer: PictureAnswer, answerer: Answerer, cutting: Cutting, top: int = TOP, *, width: int, paint: Paint
 ) -> list[str]:
     """One picture at length: each face with bars."""
-    lines = [*wrapped(f"{answer.name}{GAP}{answer.width} x {answer.height}, {_found(answer, answerer)}", width)]
+    lines = [*wrapped(f"{answer.name}{GAP}{answer.width} x {answer.height}, {_found(answer, cutting)}", width)]
     lines[0] = lines[0].replace(answer.name, paint.bold(answer.name), 1)
     for number, face in enumerate(answer.faces, 1):
         if face.box is not None:
@@ -71,7 +82,9 @@ def picture_lines(
     return lines
 
 
-def listed_lines(answer: PictureAnswer, answerer: Answerer, top: int = TOP, *, width: int, paint: Paint) -> list[str]:
+def listed_lines(
+    answer: PictureAnswer, answerer: Answerer, cutting: Cutting, top: int = TOP, *, width: int, paint: Paint
+) -> list[str]:
     """One picture of many: a line a face."""
     said = [_in_a_row(face, answerer.classes, top) for face in answer.faces]
     room = max(_NAME, width - len(GAP) - max(map(len, said)))
@@ -86,26 +99,40 @@ def listed_lines(answer: PictureAnswer, answerer: Answerer, top: int = TOP, *, w
     return lines
 
 
-def summary_lines(
-    answers: Sequence[tuple[str, int, bool]], answerer: Answerer, faults: int, *, width: int
-) -> list[str]:
-    """How often each expression was the top one.
+@dataclass(slots=True)
+class Tally:
+    """What was answered, counted; pictures themselves need not be kept for it.
 
-    Parameters
-    ----------
-    answers : of each face, the top expression, the number of its picture, and whether the picture was taken whole
-    faults : pictures that could not be read
+    shown : how often each expression was the top one
     """
-    counted_names = Counter(name for name, _, _ in answers)
-    pictures = len({number for _, number, _ in answers})
-    whole = sum(taken for _, _, taken in answers)
-    facts = [counted(pictures, "picture")]
+
+    pictures: int = 0
+    faces: int = 0
+    whole: int = 0
+    faults: int = 0
+    shown: Counter[str] = field(default_factory=Counter)
+
+    def add(self, answer: PictureAnswer | PictureFault, answerer: Answerer) -> None:
+        """Count one picture."""
+        if isinstance(answer, PictureFault):
+            self.faults += 1
+            return
+        self.pictures += 1
+        self.whole += answer.whole
+        self.faces += sum(face.box is not None for face in answer.faces)
+        self.shown.update(top_expressions(face, answerer.classes, 1)[0][0] for face in answer.faces)
+
+
+def summary_lines(tally: Tally, answerer: Answerer, cutting: Cutting, *, width: int) -> list[str]:
+    """How many pictures and faces there were, and how often each expression was the top one."""
+    counted_names = tally.shown
+    facts = [counted(tally.pictures, "picture")]
     if cutting.mode != "none":
-        facts.append(counted(len(answers) - whole, "face"))
-        if whole:
-            facts.append(f"{whole} without a face, taken whole")
-    if faults:
-        facts.append(f"{faults} not readable")
+        facts.append(counted(tally.faces, "face"))
+        if tally.whole:
+            facts.append(f"{tally.whole} without a face, taken whole")
+    if tally.faults:
+        facts.append(f"{tally.faults} not readable")
     order = sorted(answerer.classes, key=lambda name: (-counted_names[name], answerer.classes.index(name)))
     facts.append(", ".join(f"{name} {counted_names[name]}" for name in order if counted_names[name]))
     return wrapped_facts([fact for fact in facts if fact], width)
@@ -117,9 +144,14 @@ def top_expressions(face: FaceAnswer, classes: Sequence[str], top: int | None = 
     return [(classes[index], float(face.probabilities[index])) for index in order.tolist()]
 
 
-def notes(answerer: Answerer) -> list[str]:
+def album_lines(folder: Path, count: int, *, width: int) -> list[str]:
+    """Where annotated pictures are."""
+    return wrapped(f"{counted(count, 'annotated picture')} in {folder}", width) if count else []
+
+
+def notes(answerer: Answerer, cutting: Cutting) -> list[str]:
     """What must be said once of all answers, a line each."""
-    found = []
+    found = [cutting.why] if cutting.why else []
     if answerer.synthetic != "none":
         if answerer.synthetic == "alone":
             what = "synthetic faces: on real ones it errs more often than its board says"
@@ -128,7 +160,9 @@ def notes(answerer: Answerer) -> list[str]:
         found.append(f"row {answerer.row} was trained on {what}")
     absent = len(answerer.seeds) - answerer.calibrated
     if absent:
-        which = "these probabilities are" if absent == len(answerer.seeds) else f"those of {counted(absent, 'seed')} are"
+        which = (
+            "these probabilities are" if absent == len(answerer.seeds) else f"those of {counted(absent, 'seed')} are"
+        )
         found.append(
             f"{which} not calibrated: row {answerer.row} has no temperature, since it had no select split to fit one on"
         )
@@ -138,15 +172,15 @@ def notes(answerer: Answerer) -> list[str]:
 def as_json(
     answers: Sequence[PictureAnswer | PictureFault],
     answerer: Answerer,
+    cutting: Cutting,
     top: int | None,
-    said: Sequence[str],
-    drawn: dict[str, str],
+    drawn: Mapping[str, str],
 ) -> dict[str, Any]:
     """The documented shape.
 
     Parameters
     ----------
-    said : notes, one line each
+    top : expressions of each face; None for all
     drawn : by picture's name, where its annotated copy lies
     """
     board = answerer.board
@@ -175,9 +209,9 @@ def as_json(
         "calibrated": answerer.calibrated == len(answerer.seeds),
         "calibrated_seeds": answerer.calibrated,
         "synthetic": answerer.synthetic,
-        "faces": answerer.faces,
-        "face_detector": answerer.detector,
-        "notes": list(said),
+        "faces": cutting.mode,
+        "face_detector": cutting.detector,
+        "notes": notes(answerer, cutting),
         "images": images,
         "errors": [{"path": each.name, "error": each.line} for each in answers if isinstance(each, PictureFault)],
     }
@@ -213,7 +247,7 @@ def _face_json(face: FaceAnswer, classes: Sequence[str], top: int | None) -> dic
     }
 
 
-def _found(answer: PictureAnswer, answerer: Answerer) -> str:
+def _found(answer: PictureAnswer, cutting: Cutting) -> str:
     if cutting.mode == "none":
         return "taken whole"
     return "no face found, taken whole" if answer.whole else counted(len(answer.faces), "face")

@@ -76,18 +76,18 @@ def withheld(kept: KeptRun, permits: Permits) -> KeptRun:
     ----------
     permits : what may be published of a dataset, by its reference
     """
-    run = kept.run
-    datasets = {
-        run.cell.target,
-        *run.cell.auxiliaries,
-        *(part.dataset for stage, _ in kept.stages for part in stage.parts),
-    }
-    if not all({"ids", "groups"} <= {*permits(dataset)} for dataset in datasets):
+    run, stages = kept.run, kept.stages
+    parts = [part.dataset for stage, _ in stages for part in stage.parts]
+    if not all({"ids", "groups"} <= {*permits(each)} for each in (run.cell.target, *run.cell.auxiliaries, *parts)):
         error = None if run.error is None else _nameless(run.error)
-        run = dataclasses.replace(run, error=error, notes=tuple(map(_nameless, run.notes)))
+        run = dataclasses.replace(run, error=error, notes=_all_nameless(run.notes))
+        stages = tuple(
+            [(stage, dataclasses.replace(result, notes=_all_nameless(result.notes))) for stage, result in stages]
+        )
     return dataclasses.replace(
         kept,
         run=run,
+        stages=stages,
         predictions={name: _numbered(each, permits(each.dataset)) for name, each in kept.predictions.items()},
     )
 
@@ -99,6 +99,10 @@ def _numbered(predictions: Predictions, permitted: Collection[Permit]) -> Predic
         ids=predictions.ids if "ids" in permitted else numbered_ids(len(predictions.ids)),
         groups=groups if groups is None or "groups" in permitted else numbered_groups(groups),
     )
+
+
+def _all_nameless(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(_nameless, texts))
 
 
 def _nameless(text: str) -> str:

@@ -16,10 +16,10 @@ from typing import IO, Any
 
 from ferbench.errors import StoreError, one_line
 from ferbench.expressions import label_set
-from ferbench.fingerprints import as_plain, canonical_json
+from ferbench.fingerprints import canonical_json
 from ferbench.records import Board, Predictions, Run
 from ferbench.snapshot.derived import derived
-from ferbench.snapshot.layout import FORMAT, NAME_DIGITS, PREDICTIONS_FILE, RUNS_FILE, header
+from ferbench.snapshot.layout import FORMAT, NAME_DIGITS, PREDICTIONS_FILE, RUNS_FILE, header, plain
 from ferbench.snapshot.licence import Names, Permits, names_of, nothing, withheld_of
 from ferbench.snapshot.redaction import published, withheld
 from ferbench.snapshot.rounding import rounded_figures, shared, six_digits, spelled
@@ -116,16 +116,16 @@ def _lines(kept: Sequence[KeptRun], blocks: Sequence[_Block]) -> Iterator[dict[s
     yield {"kind": "snapshot", "format": FORMAT} | _withheld(blocks)
     boards = _boards(kept)
     for _, board in sorted(boards.items()):
-        yield {"kind": "board", "board": as_plain(board)}
+        yield {"kind": "board", "board": plain(board)}
     stages = {stage.fingerprint: (stage, result) for each in kept for stage, result in each.stages}
     for _, (stage, result) in sorted(stages.items()):
-        yield {"kind": "stage", "stage": as_plain(stage), "result": as_plain(result)}
+        yield {"kind": "stage", "stage": plain(stage), "result": plain(result)}
     for each in kept:
         named = None if each.run.board is None else each.run.board.fingerprint
-        yield {"kind": "run", "run": as_plain(each.run) | {"board": named}}
+        yield {"kind": "run", "run": plain(each.run) | {"board": named}}
     further = {(name, own.dataset, own.split, own.content): own for each in kept for name, own in each.further}
     for (name, *_), own in sorted(further.items()):
-        yield {"kind": "further", "stage": name, "further": as_plain(own)}
+        yield {"kind": "further", "stage": name, "further": plain(own)}
     for block in blocks:
         yield {
             "kind": "predictions",

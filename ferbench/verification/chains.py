@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 from ferbench.catalog import Catalog
 from ferbench.components import Backbone, Dataset, Strategy
+from ferbench.contract import AUTO
 from ferbench.errors import RecipeError, UnknownName
 from ferbench.expressions import label_set
 from ferbench.fingerprints import PROTOCOL_VERSION, fingerprint
@@ -213,6 +214,11 @@ def _inputs(run: Run, chain: list[tuple[Stage, StageResult]]) -> PlanInputs:
             raise RecipeError(f"its cell asks for stages on {reference}, which none of its stages was trained on")
         return parts[reference, fraction]
 
+    detectors = {s.recipe.face_detector: (s.recipe.face_detector, s.detector) for s, _ in chain if s.detector}
+    if detectors:
+        # Which one was the default, the row tells, and not what is installed here.
+        detectors[AUTO] = next(iter(detectors.values()))
+
     def board(target: str, labels: str) -> Board:
         assert run.board is not None
         return run.board
@@ -224,6 +230,7 @@ def _inputs(run: Run, chain: list[tuple[Stage, StageResult]]) -> PlanInputs:
         weights=lambda name, policy: run.weights,
         precision=chain[-1][0].recipe.precision,
         device_kind=run.environment.device_kind,
+        face_detector=lambda name: detectors.get(name, (name, name)),
     )
 
 

@@ -71,7 +71,9 @@ def check_sources(subject: Subject, findings: Findings, catalog: Catalog, here: 
         # One that is not here is told by what needs its samples.
         with contextlib.suppress(UnknownName, UsageError):
             datasets.append(parse_reference(name, catalog.dataset).dataset.name)
-    owners = [name for name, _ in catalog.sources(run.cell.backbone, run.cell.strategy, datasets)]
+    stages = [stored.stage for stored in subject.stored.values() if stored.stage]
+    detectors = {stage.recipe.face_detector for stage in stages if stage.detector}
+    owners = [name for name, _ in catalog.sources(run.cell.backbone, run.cell.strategy, datasets, detectors)]
     for name in owners:
         if name not in dict(run.sources):
             findings.wrong(f"plugin {name}, which its parts come from, is not among its sources")

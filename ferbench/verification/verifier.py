@@ -12,6 +12,7 @@ from ferbench.data.roles import RoleReader
 from ferbench.environment import chosen_device
 from ferbench.errors import UnknownName
 from ferbench.expressions import label_set
+from ferbench.faces.cutting import FaceCuts
 from ferbench.network import no_network
 from ferbench.records import Run
 from ferbench.rows import Rows
@@ -58,11 +59,15 @@ class Verifier:
         self._store = store
         self._roles = RoleReader(catalog.dataset, settings.data_folder, settings.cache_folder)
         self._hashes = CheckpointHashes(settings.cache_folder)
+        self._cuts = FaceCuts(catalog.face_detector, settings.cache_folder)
         self._bench: Workbench | None = None
         if infer:
             device = chosen_device(settings.device)
             prepare_device(device, deterministic=settings.deterministic)
-            self._bench = Workbench(catalog.backbone, self._roles, settings.cache_folder, device)
+            self._bench = Workbench(
+                *(catalog.backbone, self._roles, settings.cache_folder, device),
+                find_face_detector=catalog.face_detector,
+            )
             self._bench.deterministic = settings.deterministic
 
     def rows(self, rows: Iterable[str], *, members: bool = False) -> Iterator[VerifiedRow]:
@@ -160,7 +165,7 @@ class Verifier:
         check_cost(subject, findings, self._trainings)
         findings.guarded(lambda: check_tuning(subject, findings, replanning, self._store))
         if replanning is not None:
-            rows = Rows(self._catalog, self._roles, subject.run.environment)
+            rows = Rows(self._catalog, self._roles, subject.run.environment, self._cuts)
             findings.guarded(lambda: check_notes(subject, findings, replanning, rows))
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MODEL = Path(__file__).with_name("yunet_n_dynamic.onnx")
-MODEL_SHA256 = "104ee26c71d5c270ce79a6b3dced91c91013260d29a6bf18f9296c5b8c4c2b12"
+MODEL = Path(__file__).with_name("yunet_n_640_640.onnx")
+MODEL_SHA256 = "25a606a145a5b6d7271ae138fbd00eba91dad8b83222ae3f2c7ecd0f4a7b0e31"
 
 #: The distributions that OpenCV's Python module comes in.
 _DISTRIBUTIONS = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
@@ -32,6 +32,9 @@ _DISTRIBUTIONS = ("opencv-python-headless", "opencv-python", "opencv-contrib-pyt
 _SCORE = 0.6
 _OVERLAP = 0.3
 _MOST_FACES = 5000
+
+#: OpenCV's LOG_LEVEL_ERROR.
+_ERRORS_ONLY = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +91,11 @@ def _loaded() -> Any:
     if hashlib.sha256(model).hexdigest() != MODEL_SHA256:
         raise PluginError(f"{MODEL} is not the file that ferbench came with: install ferbench again")
     nothing = np.empty(0, np.uint8)
-    log: Any = cv2.utils.logging
+    # OpenCV 5 warns that its graph engine has one target only, which is the one that is wanted. In OpenCV 4 the same
+    # two functions are cv2's own.
+    log: Any = getattr(cv2.utils, "logging", cv2)
     level = log.getLogLevel()
-    # OpenCV 5 warns that its graph engine has one target only, which is the one that is wanted.
-    log.setLogLevel(log.LOG_LEVEL_ERROR)
+    log.setLogLevel(_ERRORS_ONLY)
     try:
         return cv2.FaceDetectorYN.create(
             "onnx", np.frombuffer(model, np.uint8), nothing, (320, 320), _SCORE, _OVERLAP, _MOST_FACES
@@ -114,19 +118,19 @@ def _seen(network: Any, image: NDArray[np.uint8], look: _Look) -> list[Face]:
         shown = cv2.resize(shown, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     margin = round(look.margin * max(size))
     if margin:
-        shown = cv2.copyMakeBorder(shown, *[margin] * 4, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+        shown = cv2.copyMakeBorder(shown, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=(0, 0, 0))
     network.setInputSize((shown.shape[1], shown.shape[0]))
     _, found = network.detect(shown)
     across, down = width / size[0], height / size[1]
     faces = []
     for row in () if found is None else found.astype(np.float64).tolist():
-        left, top, box_width, box_height = row[:4]
-        points = tuple(
-            ((x - margin) * across, (y - margin) * down) for x, y in zip(row[4:14:2], row[5:14:2], strict=True)
-        )
-        box = ((left - margin) * across, (top - margin) * down, box_width * across, box_height * down)
-        if min(box[2:]) > 0:
-            faces.append(Face(box, min(max(row[14], 0.0), 1.0), points))
+        xs = [(x - margin) * across for x in (row[0], *row[4:14:2])]
+        ys = [(y - margin) * down for y in (row[1], *row[5:14:2])]
+        corner, right_eye, left_eye, nose, right_mouth, left_mouth = zip(xs, ys, strict=True)
+        box = (*corner, row[2] * across, row[3] * down)
+        if min(row[2:4]) > 0:
+            score = min(max(row[14], 0.0), 1.0)
+            faces.append(Face(box, score, (right_eye, left_eye, nose, right_mouth, left_mouth)))
     return faces
 
 
@@ -149,8 +153,8 @@ def ferbench_register_face_detectors() -> Iterable[FaceDetector]:
             version=1,
             detect=detect,
             default=True,
-            citation="Wu, Peng and Yu: YuNet: A Tiny Millisecond-level Face Detector, Machine Intelligence Research 20, "
-            "2023, doi 10.1007/s11633-023-1423-y",
+            citation="Wu, Peng and Yu: YuNet: A Tiny Millisecond-level Face Detector, Machine Intelligence Research "
+            "20, 2023, doi 10.1007/s11633-023-1423-y",
             licence="Apache-2.0, trained on WIDER FACE",
             library=_library(),
         )

@@ -32,6 +32,10 @@ PERMIT_WORDS: dict[Permit, str] = {
 DOWNLOADS = (("csv", "CSV"), ("md", "Markdown"), ("tex", "LaTeX"), ("json", "JSON"))
 
 
+#: By what rows can be chosen: the key of their values, its title, and the values.
+Filter = tuple[str, str, tuple[str, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """A row of the table.
@@ -63,7 +67,6 @@ class Table:
     majority : the line's place on the bars, in hundredths of their width
     ends : what the bars' ends stand for, as fractions
     shared : notes that all rows have
-    filters : values by which rows can be chosen: key, title and values
     """
 
     key: str
@@ -73,7 +76,7 @@ class Table:
     majority: float
     ends: tuple[float, float]
     shared: tuple[str, ...]
-    filters: tuple[tuple[str, str, tuple[str, ...]], ...]
+    filters: tuple[Filter, ...]
     with_auxiliaries: bool
     with_train: bool
     devices: tuple[str, ...]
@@ -98,20 +101,19 @@ def board_html(page: BoardPage, shell: Shell, *, compared: bool) -> str:
         status=STATUS,
         compared=compared,
         downloads=DOWNLOADS,
-        shown=permits_words(page.shown),
-        refused=permits_words(page.refused),
+        permitted=permits_words([each for each in page.shown if each not in page.beyond]),
+        beyond=permits_words(page.beyond),
+        withheld=permits_words([each for each in PERMIT_WORDS if each not in page.shown]),
     )
 
 
-def index_html(
-    site: Site, shell: Shell, *, compared: Collection[str], across: str = "", scripts: Sequence[str] = ()
-) -> str:
+def index_html(site: Site, shell: Shell, *, compared: Collection[str], across: str = "") -> str:
     """The site's overview: every board with its best rows, what is on several of them, and what is on none.
 
     Parameters
     ----------
     compared : folders of boards that have a page of comparisons
-    across : HTML of what is compared over boards, which is trusted, and the scripts of its charts
+    across : HTML of what is compared over boards, as `comparisons.across_html` gives it
     """
     cards = [(page, board_table(page), page.folder in compared) for page in site.boards]
     reported = dict.fromkeys(result.dataset for result in site.reported)
@@ -121,7 +123,6 @@ def index_html(
         fresh=[card for card in cards if not card[0].table.stale],
         stale=[card for card in cards if card[0].table.stale],
         across=Markup(across),  # noqa: S704
-        across_scripts=scripts,
         lost=[(each, failure_words(each)) for each in site.lost],
         reported=[(name, [each for each in site.reported if each.dataset == name]) for name in reported],
         status=STATUS,
@@ -188,7 +189,7 @@ def _scale(entries: Sequence[Entry], board: Board) -> Callable[[float], float]:
     return lambda value: round(100 * min(max((value - low) / (high - low), 0.0), 1.0), 1)
 
 
-def _filters(lines: Sequence[Line]) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+def _filters(lines: Sequence[Line]) -> tuple[Filter, ...]:
     values = {
         ("backbone", "Backbone"): [line.entry.backbone for line in lines],
         ("strategy", "Strategy"): [line.entry.strategy for line in lines],
