@@ -15,6 +15,7 @@ from torch.nn import functional
 from ferbench.accelerator import prepare_device
 from ferbench.catalog import Catalog
 from ferbench.components import FaceDetector
+from ferbench.contract import AUTO
 from ferbench.data.decoding import decoded_or_fault, reduced
 from ferbench.data.given_pictures import GivenPicture
 from ferbench.environment import chosen_device
@@ -22,11 +23,11 @@ from ferbench.errors import DatasetError, FerbenchError, StoreError, UsageError
 from ferbench.faces import cut, found_faces
 from ferbench.pages.recognition import Answerer, Box, Cutting, FaceAnswer, PictureAnswer, PictureFault
 from ferbench.portions import AT_ONCE
-from ferbench.recipes import Recipe
 from ferbench.records import Run
 from ferbench.reliability import scaled
 from ferbench.saliency import class_activation, overlaid
 from ferbench.settings import Settings
+from ferbench.stages import Stage
 from ferbench.store import Store
 from ferbench.store.last_stage import members_of
 from ferbench.trained import Trained, bench_of, load_trained
@@ -117,7 +118,7 @@ class Recogniser:
     Attributes
     ----------
     answerer : who answers
-    recipe : of the last stage of its first network
+    stages : the last ones of its networks
     image_size : pixels a side of what its networks see; the most, where members of an ensemble differ
 
     Raises
@@ -166,8 +167,8 @@ class Recogniser:
             members=len(known) if first.members else 0,
             synthetic=_synthetic(runs, store),
         )
-        self.recipe = self._voters[0].networks[0][0].stage.recipe
-        self.image_size = max(each.image_size for voter in self._voters for each, _ in voter.networks)
+        self.stages = tuple(each.stage for each in known.values())
+        self.image_size = max(stage.recipe.image_size for stage in self.stages)
 
     def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """float32 [n, C], rows sum to 1, of uint8 [H, W, C] each, of any sizes."""
@@ -274,33 +275,40 @@ def _waiting(
     return _Waiting(PictureAnswer(name, width, height, (), smaller if drawn else None), turned, held)
 
 
-def cutting_for(how: str, recipe: Recipe, catalog: Catalog, side: int) -> tuple[Cutter, Cutting]:
+def cutting_for(how: str, stages: Sequence[Stage], catalog: Catalog, side: int) -> tuple[Cutter, Cutting]:
     """What cuts pictures, and how it is called.
 
     Parameters
     ----------
     how : `none`, `crop` or `align`; `auto` as a row was trained, or where it takes its pictures as they are, turned
         upright where there is a face detector that works here
-    recipe : of the row's last stage
+    stages : the last ones of the row's networks
+    side : pixels a side of what the networks are shown
 
     Raises
     ------
     UsageError, PluginError : faces are asked for, or were when the row was trained, and there is no detector here
     """
-    mode = recipe.faces if how == "auto" else how
-    if mode == "none" and how == "none":
+    if how == "none":
         return whole, Cutting()
-    asked = mode != "none"
+    trained = list(dict.fromkeys((stage.recipe.faces, stage.recipe.face_detector, stage.detector) for stage in stages))
+    mode, name, identity = next((each for each in trained if each[0] != "none"), trained[0])
     try:
-        detector = catalog.face_detector(recipe.face_detector if recipe.faces != "none" else "auto")
+        detector = catalog.face_detector(name if mode != "none" else AUTO)
         # What a detector lacks it tells when it is asked to look.
         found_faces(np.zeros((_PROBE, _PROBE, 3), np.uint8), detector)
     except FerbenchError as error:
-        if asked:
+        if how != "auto" or mode != "none":
             raise
-        return whole, Cutting(why=f"pictures are taken whole, since faces cannot be looked for: {error.line}")
-    kind: Literal["crop", "align"] = "crop" if mode == "crop" else "align"
-    return Faces(detector, kind, side), Cutting(kind, detector.name)
+        return whole, Cutting(why=f"pictures are taken whole, since no faces can be looked for: {error.line}")
+    wanted: Literal["crop", "align"] = "crop" if (mode if how == "auto" else how) == "crop" else "align"
+    why = ""
+    if len(trained) > 1:
+        ways = " and ".join(dict.fromkeys(way for way, _, _ in trained))
+        why = f"the row's networks were trained with faces {ways}; all of them are shown faces={wanted} here"
+    elif identity not in ("", detector.identity):
+        why = f"the row was trained on faces found by {identity}, and {detector.identity} finds them here"
+    return Faces(detector, wanted, side), Cutting(wanted, detector.name, why)
 
 
 def _enlarged(box: Box, across: float, down: float) -> Box:

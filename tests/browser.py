@@ -71,9 +71,7 @@ def opened(browser: Any, width: int = 1280, height: int = 900, **context_options
     found.page.on("pageerror", lambda error: found.complaints.append(str(error)))
     found.page.on(
         "request",
-        lambda request: (
-            None if request.url.startswith(("file:", "data:")) else found.asked_outside.append(request.url)
-        ),
+        lambda request: None if request.url.startswith(("file:", "data:")) else found.asked_outside.append(request.url),
     )
     try:
         yield found

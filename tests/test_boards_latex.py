@@ -77,7 +77,7 @@ def shown(text: str) -> str:
     for sign in line:
         letter, *accents = unicodedata.normalize("NFD", sign)
         accented = letter.isascii() and letter.isalpha() and len(accents) == 1 and ord(accents[0]) in ACCENTS.values()
-        if sign not in "∘ȷ" and (" " <= sign <= "~" or sign in known or accented):
+        if sign not in "∘ȷḐḑȨȩḨḩ" and (" " <= sign <= "~" or sign in known or accented):
             out += {"°": "∘", "²": "2", "³": "3", "−": "-", "µ": "μ", "‐": "-", "‑": "-"}.get(sign, sign)
         else:
             out += f"[U+{ord(sign):04X}]"

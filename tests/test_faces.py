@@ -45,9 +45,7 @@ def middles(image: np.ndarray, places: list[tuple[float, float]], reach: float) 
 def turned(points: tuple[tuple[float, float], ...], degrees: float, scale: float, at: tuple[float, float]):  # type: ignore[no-untyped-def]
     angle = math.radians(degrees)
     cosine, sine = math.cos(angle), math.sin(angle)
-    return tuple(
-        (at[0] + scale * (cosine * x - sine * y), at[1] + scale * (sine * x + cosine * y)) for x, y in points
-    )
+    return tuple((at[0] + scale * (cosine * x - sine * y), at[1] + scale * (sine * x + cosine * y)) for x, y in points)
 
 
 @settings(max_examples=25, deadline=None)

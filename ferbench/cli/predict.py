@@ -169,7 +169,7 @@ def _answering(
         for line in chosen.warnings:
             warn(line)
         recogniser = Recogniser(chosen.runs, store, catalog, settings)
-    cutter, cutting = cutting_for(how, recogniser.recipe, catalog, recogniser.image_size)
+    cutter, cutting = cutting_for(how, recogniser.stages, catalog, recogniser.image_size)
     return _Answering(recogniser, cutter, cutting, chosen.why)
 
 

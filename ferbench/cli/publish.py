@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
@@ -86,9 +86,9 @@ def publish(
     ferbench publish site --title 'FER transfer'
     ferbench publish site --where target=sfew --with groups
     """
+    from ferbench.publication.files import site_files
     from ferbench.publication.folder import check_folder, write_site
     from ferbench.publication.gathering import Choice, gathered
-    from ferbench.publication.files import site_files
 
     wanted = _asked(asked, pictures)
     check_folder(folder, force=force)
@@ -100,7 +100,7 @@ def publish(
         where=where,
         references="own" if references is None else "all" if references else "none",
         asked=wanted,
-        withheld=("pictures",) if pictures is False else (),
+        pictures=pictures is not False,
         saliency=saliency,
     )
     with _source(settings, snapshot_folder) as store:
@@ -135,7 +135,7 @@ def _asked(texts: tuple[str, ...], pictures: bool | None) -> tuple[Permit, ...]:
     if pictures is False and "pictures" in words:
         raise UsageError("--with pictures and --no-pictures: give one of them")
     words += ["pictures"] if pictures else []
-    return tuple(cast("Permit", each) for each in PERMITS if each in words)
+    return tuple([each for each in PERMITS if each in words])
 
 
 def _warn_of_beyond(boards: tuple[BoardPage, ...]) -> None:

@@ -18,7 +18,7 @@ from ferbench.cli.session import (
     warn_of_failures,
     width,
 )
-from ferbench.errors import UsageError
+from ferbench.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from ferbench.components import Permit
@@ -82,16 +82,20 @@ def snapshot(
     with reading_store(settings_of(context)) as store:
         choice = chosen_entries(store, rows, where)
         found = read_store(store, choice.entries)
+    for refused in found.refused:
+        warn(f"left out: {refused_name(refused)}{refused.reason}")
+    if not found.runs:
+        raise StoreError(
+            "none of its rows holds what it says, so that no snapshot is written: `ferbench verify` says more"
+        )
     written = write_snapshot(folder, found.runs, asked_too(permits, names))
     write_pages(folder)
     against = against_licence(found.runs, permits, names)
-    for each in against:
-        warn(against_licence_line(each))
+    if against:
+        warn(against_licence_line(against))
     if as_json:
         print_json(snapshot_json(str(folder), written, choice.members, found.refused, against))
     else:
-        for refused in found.refused:
-            warn(f"left out: {refused_name(refused)}{refused.reason}")
         print_lines(snapshot_lines(str(folder), written, choice.members, width=width()))
     if found.refused:
         context.exit(1)

@@ -100,8 +100,19 @@ def _below(name: str, folder: Path) -> Iterator[GivenPicture | NotGiven]:
 
 
 def _fitting(name: str, pattern: Path) -> Iterator[GivenPicture | NotGiven]:
-    # Path.glob cannot be told an absolute pattern.
-    paths = [Path(each) for each in sorted(glob.glob(str(pattern), recursive=True))]  # noqa: PTH207
+    parts = pattern.parts
+    fixed = next(place for place, part in enumerate(parts) if glob.has_magic(part))
+    base, rest = Path(*parts[:fixed]), parts[fixed:]
+    rest = (*rest, "*") if rest[-1] == "**" else rest
+    hidden = any(part.startswith(".") for part in rest)
+    try:
+        paths = sorted(base.glob(str(PurePath(*rest))))
+    except ValueError:
+        yield NotGiven(name, f"{name} is no pattern: ** stands for folders at any depth, alone between slashes")
+        return
+    if not hidden:
+        # As in a shell, a name that begins with a dot must be asked for.
+        paths = [path for path in paths if not any(part.startswith(".") for part in path.parts[len(base.parts) :])]
     files = [path for path in paths if _is_picture(path.name) and not path.is_dir()]
     if not files:
         yield NotGiven(name, f"no picture fits {name}: in a pattern, * stands for any part of a name, ** for folders")

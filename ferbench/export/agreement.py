@@ -38,14 +38,14 @@ _UNROUNDED = 0.01
 _SAMPLES = 64
 
 
-def agreement(file: OnnxFile, trained: Trained, report: Callable[[], Sequence[Picture]], description: str) -> Agreement:
+def agreement(file: OnnxFile, trained: Trained, report: Callable[[], Sequence[Picture]], split: str) -> Agreement:
     """Compare, on samples of the report split and on one picture of another shape; of random ones where it is not here.
 
     Parameters
     ----------
     trained : on the CPU, computing in fp32
     report : gives the pictures, uint8 [H, W, C] each
-    description : what they are, in words
+    split : what they are, in words
 
     Raises
     ------
@@ -56,12 +56,13 @@ def agreement(file: OnnxFile, trained: Trained, report: Callable[[], Sequence[Pi
         of_split = report()
         places = np.unique(np.linspace(0, len(of_split) - 1, min(_SAMPLES, len(of_split))).round().astype(int))
         samples = [np.asarray(of_split[place]) for place in places.tolist()]
-        source, real = description, True
+        source, real = f"{len(samples)} of {split}", True
     except (DatasetError, UnknownName, UsageError):
         samples = random_pictures(trained.image_size, _SAMPLES)
-        source, real = f"random pictures, as {description} cannot be read here", False
+        source, real = f"drawn at random, for {split} cannot be read here", False
     # Other sides than the split's: the file says that it takes any.
     tried = [*samples, *random_pictures(trained.image_size, 6)[3:]]
+    source += f", {len(tried) - len(samples)} drawn at random" if real else ""
     stretched = _answers(file.stretching, STRETCHED, tried, batches=file.batches)
     rounded = [_rounded_otherwise(one, _fed(trained, picture)) for one, picture in zip(stretched, tried, strict=True)]
     found = np.stack(_answers(file.content, PROBABILITIES, tried, batches=file.batches))

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ferbench.catalog import Catalog
-from ferbench.errors import ExportError, UsageError
+from ferbench.errors import ExportError, FerbenchError, UsageError
 from ferbench.export.about import about, as_texts
 from ferbench.export.folder import check_folder, new_files
-from ferbench.export.onnx_file import OLDEST_OPSET, OnnxFile, onnx_file
+from ferbench.export.onnx_file import OLDEST_OPSET, onnx_file
 from ferbench.export.reading import CONFIG, WEIGHTS, read_exported
 from ferbench.export.trial import LIMIT, random_pictures
 from ferbench.export.whole_network import WholeNetwork
@@ -88,8 +88,7 @@ def export(
     store: Store,
     catalog: Catalog,
     settings: Settings,
-    *,
-    wanted: Wanted | None = None,
+    wanted: Wanted,
     card: Callable[[Exported], str],
 ) -> Exported:
     """Write a finished run's network into a folder; everything is checked before it is put there.
@@ -104,7 +103,6 @@ def export(
     StoreError : the stage or its checkpoint is gone
     ExportError : what cannot be written, or does not answer as torch does
     """
-    wanted = wanted or Wanted()
     check_folder(folder)
     # What the files are compared with is computed where anybody can compute it again.
     settings = dataclasses.replace(settings, device="cpu")
@@ -115,28 +113,12 @@ def export(
     trained = _in_fp32(trained)
     files: dict[str, bytes] = {}
     if "onnx" in wanted.formats:
-        began = time.perf_counter()
-        written: OnnxFile | None = None
         try:
-            written = onnx_file(_whole(trained), wanted.opset, as_texts(known), description(exported))
-        except (UsageError, ExportError) as error:
+            files[ONNX], exported = _onnx(trained, bench, wanted.opset, as_texts(known), exported)
+        except _LeftOut as left_out:
             if wanted.exactly:
-                raise
-            exported = dataclasses.replace(exported, left_out=error.line)
-        if written is not None:
-            files[ONNX] = written.content
-            # Imported here, since it stands on the extra's packages.
-            from ferbench.export.agreement import agreement
-
-            split = f"{known['target']} {run.board.split if run.board else ''}"
-            agreed = agreement(written, trained, lambda: _report(trained, bench), f"the report split of {split}")
-            exported = dataclasses.replace(
-                exported,
-                opset=written.opset,
-                batches=written.batches,
-                agreement=agreed,
-                seconds=time.perf_counter() - began,
-            )
+                raise left_out.reason from left_out
+            exported = dataclasses.replace(exported, left_out=left_out.reason.line)
     if "safetensors" in wanted.formats:
         files[WEIGHTS] = _safetensors(trained.module, as_texts(known))
     files[CONFIG] = (json.dumps(known, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
@@ -170,6 +152,44 @@ def _named(trained: Trained, known: Mapping[str, object], folder: Path) -> Expor
         precision=trained.stage.recipe.precision,
         withheld_by=tuple(known["withheld_by"]),  # type: ignore[arg-type]
         passed_on=bool(known["passed_on"]),
+    )
+
+
+class _LeftOut(Exception):
+    """There is no ONNX file, and what else is wanted can be had without it."""
+
+    def __init__(self, reason: FerbenchError) -> None:
+        super().__init__(reason.line)
+        self.reason = reason
+
+
+def _onnx(
+    trained: Trained, bench: Workbench, opset: int, metadata: Mapping[str, str], exported: Exported
+) -> tuple[bytes, Exported]:
+    """The file, once it was seen to answer as torch does, and what is to be said of it.
+
+    Raises
+    ------
+    _LeftOut : it cannot be written
+    ExportError : it answers otherwise
+    """
+
+    def describe(batches: bool) -> str:
+        return description(dataclasses.replace(exported, batches=batches))
+
+    began = time.perf_counter()
+    try:
+        written = onnx_file(_whole(trained), opset, metadata, describe)
+    except (UsageError, ExportError) as error:
+        raise _LeftOut(error) from error
+    # Imported here, since it stands on the extra's packages.
+    from ferbench.export.agreement import agreement
+
+    split = f"{exported.target} {trained.run.board.split if trained.run.board else ''}".strip()
+    agreed = agreement(written, trained, lambda: _report(trained, bench), split)
+    seconds = time.perf_counter() - began
+    return written.content, dataclasses.replace(
+        exported, opset=opset, batches=written.batches, agreement=agreed, seconds=seconds
     )
 
 

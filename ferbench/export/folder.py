@@ -81,7 +81,13 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _put(beside: Path, folder: Path, files: Mapping[str, bytes]) -> None:
-    folder.mkdir(exist_ok=True)
+    if not folder.exists():
+        # As any other new folder; mkdtemp's can be read by its owner alone.
+        mask = os.umask(0)
+        os.umask(mask)
+        beside.chmod(0o777 & ~mask)
+        beside.rename(folder)
+        return
     # First what would tell of files that are no more, last what tells of those that are there.
     for name in sorted(NAMES, key=lambda name: name == "config.json"):
         if name in files:

@@ -6,8 +6,9 @@ The format is that of onnx.ai; torch's exporter traces the network (torch.export
 from __future__ import annotations
 
 import importlib.util
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,14 @@ _LARGEST_BYTES = 2**31 - 2**24
 _EXAMPLE = (2, 50, 70, 3)
 
 
+#: What torch says of an operation that it cannot translate.
+_NO_FUNCTION = re.compile(r"No ONNX function found for <OpOverload\(op='([\w.:]+)'")
+
+
+class _Untranslated(ExportError):
+    """An operation without a translation, however many pictures are taken at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class OnnxFile:
     """One written file.
@@ -56,14 +65,14 @@ def missing_packages() -> tuple[str, ...]:
     return tuple(name for name in _PACKAGES if importlib.util.find_spec(name) is None)
 
 
-def onnx_file(whole: WholeNetwork, opset: int, about: Mapping[str, str], description: str) -> OnnxFile:
+def onnx_file(whole: WholeNetwork, opset: int, about: Mapping[str, str], describe: Callable[[bool], str]) -> OnnxFile:
     """Write a network that lies on the CPU, in eval mode.
 
     Parameters
     ----------
     opset : version of ONNX's operators, OLDEST_OPSET to NEWEST_OPSET
     about : the file's metadata, by key
-    description : the file's doc_string
+    describe : gives the file's doc_string, told whether it takes several pictures at once
 
     Raises
     ------
@@ -79,6 +88,8 @@ def onnx_file(whole: WholeNetwork, opset: int, about: Mapping[str, str], descrip
     batches = True
     try:
         proto = _exported(whole, opset, any_number=True)
+    except _Untranslated:
+        raise
     except ExportError:
         # Some networks are traced for one number of pictures only.
         proto = _exported(whole, opset, any_number=False)
@@ -88,7 +99,7 @@ def onnx_file(whole: WholeNetwork, opset: int, about: Mapping[str, str], descrip
     _strip(proto)
     stretching = _part(proto, STRETCHED)
     del proto.graph.output[2:]
-    _describe(proto, about, description)
+    _describe(proto, about, describe(batches))
     content: bytes = proto.SerializeToString()
     try:
         onnx.checker.check_model(content, full_check=True)
@@ -116,7 +127,10 @@ def _exported(whole: WholeNetwork, opset: int, *, any_number: bool) -> ModelProt
                 verbose=False,
             )
     except Exception as error:  # torch has no list of what tracing raises
-        raise ExportError(f"torch's exporter cannot write the network as ONNX: {_reason(error)}") from error
+        reason = _reason(error)
+        if found := _NO_FUNCTION.match(reason):
+            raise _Untranslated(f"the network computes {found[1]}, which torch cannot write as ONNX") from error
+        raise ExportError(f"torch cannot write the network as ONNX: {reason}") from error
     if program is None:
         raise ExportError("torch's exporter has written nothing")
     proto: ModelProto = program.model_proto

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MODES = ("crop", "align")
 
 #: Where an aligned face has right eye, left eye, nose, right and left corner of the mouth: fractions of the side.
-PLACES: tuple[Point, ...] = ((0.326, 0.393), (0.674, 0.393), (0.5, 0.585), (0.361, 0.745), (0.639, 0.745))
+PLACES: tuple[Point, ...] = ((0.322, 0.385), (0.678, 0.385), (0.5, 0.574), (0.356, 0.745), (0.644, 0.745))
 
 #: The square's side, in longer sides of the box.
 _AROUND_THE_BOX = 1.05

@@ -21,12 +21,14 @@ class BoardPage:
     reported : figures from the literature of the board's dataset; never among its rows
     shown : what is shown of its samples
     beyond : what of it the dataset's licence does not permit: whoever published it asked for it
+    lacking : rows without a page, since what they said of the samples is not at hand
     """
 
     table: BoardTable
     reported: tuple[ReportedResult, ...] = ()
     shown: tuple[Permit, ...] = ()
     beyond: tuple[Permit, ...] = ()
+    lacking: frozenset[str] = frozenset()
 
     @property
     def title(self) -> str:

@@ -94,6 +94,7 @@ class Calibrated:
 
     before, after : bins of the answers as predicted, and at each seed's own temperature; none where a seed has none
     ece, after_ece : means over seeds, as fractions
+    after_brier : as Calibration has it, mean over seeds
     temperature : mean over seeds
     select_n : samples that temperatures were fitted on
     """
@@ -102,6 +103,7 @@ class Calibrated:
     ece: float | None
     after: tuple[ReliabilityBin, ...] = ()
     after_ece: float | None = None
+    after_brier: float | None = None
     temperature: float | None = None
     select_n: int = 0
 

@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from ferbench.catalog import Catalog
+from ferbench.composition import JOIN
 from ferbench.errors import FerbenchError
 from ferbench.pages.row import Citation
+from ferbench.quantities import joined
 from ferbench.records import Run
 from ferbench.references import parse_reference
 from ferbench.snapshot.redaction import without_folders
@@ -37,16 +39,20 @@ def citations_of(runs: Sequence[Run], catalog: Catalog) -> tuple[Citation, ...]:
     runs : the row's finished runs; an ensemble names the datasets that its members were trained on
     """
     cell = runs[0].cell
-    found: dict[tuple[str, str], Citation] = {}
+    names: dict[tuple[str, str, str], list[str]] = {}
     for kind, name, part in _parts(runs, catalog):
         text, licence = getattr(part, "citation", ""), getattr(part, "licence", "")
         if text or licence:
-            found[kind, name] = citation(f"{kind} {without_folders(name)}", text, licence)
+            names.setdefault((kind, text, licence), []).append(without_folders(name))
+    found = [
+        citation(f"{kind}{'s' * (len(named) > 1)} {joined(named)}", text, licence)
+        for (kind, text, licence), named in names.items()
+    ]
     environment = runs[0].environment
-    commit = f", commit {environment.git_commit}" if environment.git_commit else ""
+    commit = f", commit {environment.git_commit}".replace("+", " with changes") if environment.git_commit else ""
     what = "ensemble" if runs[0].members else f"{cell.strategy} row"
     software = Citation("software", f"ferbench {environment.ferbench}{commit}; this {what} is {runs[0].row}")
-    return (*found.values(), software)
+    return (*found, software)
 
 
 def citation(what: str, text: str, licence: str = "") -> Citation:
@@ -68,7 +74,8 @@ def _parts(runs: Sequence[Run], catalog: Catalog) -> Iterator[tuple[str, str, ob
     cell = runs[0].cell
     if not runs[0].members:
         yield from _found("backbone", cell.backbone, catalog.backbone)
-        yield from _found("strategy", cell.strategy, catalog.strategy)
+        for part in cell.strategy.split(JOIN):
+            yield from _found("strategy", part, catalog.strategy)
     for reference in dict.fromkeys((cell.target, *cell.auxiliaries)):
         try:
             dataset = parse_reference(reference, catalog.dataset).dataset

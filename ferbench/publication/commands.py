@@ -226,7 +226,7 @@ def _remarks(run: Run, line: str, tuned: Mapping[str, Sequence[RecipeValue]], la
     if CUT in line:
         yield f"put a folder of your own in the place of {CUT}"
     if run.weights.is_file:
-        yield f"the weights are those with SHA-256 {run.weights.sha256[:10]}…"
+        yield f"the SHA-256 of the weights begins with {run.weights.sha256[:10]}"
     if run.cell.tuning is not None and not tuned:
         yield "its tries were no product of values, so that none are made here"
     if lacking:

@@ -110,17 +110,19 @@ def across_boards_page(
     if summaries is None:
         summaries = store.leaderboard_rows()
     shown = {entry.row for table in tables for entry in table.entries}
-    runs = [_public(run) for run in summaries if run.board is None or run.entry[:10] in shown]
-    finished = [run for run in runs if run.status == "finished" and run.board is not None]
+    protocols = {table.board.protocol for table in tables}
+    finished = [run for run in summaries if run.status == "finished" and run.board is not None]
+    whole = all(run.entry[:10] in shown for run in finished if run.board and run.board.protocol in protocols)
+    runs = [_public(run) for run in summaries if whole or run.entry[:10] in shown]
+    finished = [run for run in runs if run.status == "finished" and run.board and run.board.protocol in protocols]
     strategies: dict[str, set[str]] = defaultdict(set)
     for run in finished:
-        strategies[run.board.fingerprint if run.board else ""].add(run.strategy)
+        if run.board is not None and not run.members:
+            strategies[run.board.fingerprint].add(run.strategy)
     if sum(len(some) > 1 for some in strategies.values()) < 2:
         return None
     by = _told_apart("strategy", finished)
-    asked = f"compare --by {','.join(by)}"
-    if len(runs) < len(summaries):
-        asked = ""
+    asked = f"compare --by {','.join(by)}" if whole else ""
     question = Question(by=by)
     try:
         chosen, notes = choose(question, runs)
@@ -220,7 +222,8 @@ class _Answers:
 
 def _best(rows: _Rows, answers: _Answers) -> Matrix:
     """The best rows, each a competitor."""
-    taken, missing = [], []
+    taken: list[str] = []
+    missing: list[str] = []
     for entry in rows.entries:
         whole = rows.entry_of(entry.row)
         (taken if answers.have(whole) else missing).append(whole)
@@ -356,8 +359,8 @@ def _bounded(
     there = dict.fromkeys(run.entry for run in runs)
     if full:
         notes.append(
-            f"{counted(len(there) - len(kept), 'row')} of {len(there):,}: at most {_RUNS:,} runs are compared on a page, "
-            "those that most others are matched with"
+            f"{counted(len(there) - len(kept), 'row')} of {len(there):,}: at most {_RUNS:,} runs are compared on a "
+            "page, those that most others are matched with"
         )
     return [entry for entry in there if entry in kept], notes
 

@@ -11,8 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ferbench.catalog import Catalog
 from ferbench.errors import StoreError, one_line
+from ferbench.leaderboard import failures_without_board, leaderboards
 from ferbench.merging import merge
+from ferbench.publication.gathering import Choice, gathered
+from ferbench.publish.site.one_page import one_page
+from ferbench.publish.snapshot_markdown import snapshot_markdown
+from ferbench.quantities import counted
+from ferbench.settings import Settings
 from ferbench.snapshot import read_store
 from ferbench.snapshot.licence import names_of, withheld_of
 from ferbench.store import Store, open_store
@@ -56,27 +63,23 @@ def snapshot_pages(folder: Path) -> dict[str, bytes]:
 
     Raises
     ------
-    StoreError : as `opened_snapshot`
+    StoreError : as `opened_snapshot`, or a snapshot without rows
     """
-    from ferbench.catalog import Catalog
-    from ferbench.leaderboard import failures_without_board, leaderboards
-    from ferbench.publication.gathering import Choice, gathered
-    from ferbench.publish.site.one_page import one_page
-    from ferbench.publish.snapshot_markdown import snapshot_markdown
-    from ferbench.quantities import counted
-    from ferbench.settings import Settings
-
     with opened_snapshot(folder) as store:
         summaries = store.leaderboard_rows()
+        if not summaries:
+            raise StoreError(f"the snapshot in {folder} has no rows: there is nothing to make pages of")
         tables = leaderboards(summaries)
         found = read_store(store)
         rows = counted(len({each.entry for each in summaries}), "row")
-        title = f"{_targets([table.board.target for table in tables])}: {rows}, {counted(len(summaries), 'run')}"
+        targets = ", ".join(dict.fromkeys(table.board.target for table in tables)) or "no board"
+        title = f"{targets}: {rows}, {counted(len(summaries), 'run')}"
         text = snapshot_markdown(
             title,
             tables,
             failures_without_board(summaries),
             [kept.run.environment for kept in found.runs],
+            [kept.run.finished_at for kept in found.runs],
             names_of(found.runs, withheld_of),
         )
         # An empty catalog and an empty folder: what plugins and this machine know is not in the snapshot.
@@ -91,7 +94,7 @@ def write_pages(folder: Path) -> int:
 
     Raises
     ------
-    StoreError : as `opened_snapshot`, or a folder that cannot be written
+    StoreError : as `snapshot_pages`, or a folder that cannot be written
     """
     pages = snapshot_pages(folder)
     try:
@@ -103,7 +106,7 @@ def write_pages(folder: Path) -> int:
 
 
 def differing_pages(folder: Path) -> tuple[str, ...]:
-    """Which of a snapshot's pages are not what its rows give; raises as `opened_snapshot`."""
+    """Which of a snapshot's pages are not what its rows give; raises as `snapshot_pages`."""
     pages = snapshot_pages(folder)
     return tuple([name for name, content in pages.items() if _bytes(folder / name) != content])
 
@@ -113,7 +116,3 @@ def _bytes(path: Path) -> bytes | None:
         return path.read_bytes()
     except OSError:
         return None
-
-
-def _targets(targets: list[str]) -> str:
-    return ", ".join(dict.fromkeys(targets)) or "nothing"

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from ferbench.catalog import Catalog
 from ferbench.components import PERMITS, Permit
+from ferbench.errors import StoreError
 from ferbench.leaderboard import BoardTable, failures_without_board, leaderboards
 from ferbench.pages.board import BoardPage
 from ferbench.pages.comparison import AcrossPage, ComparisonPage
@@ -40,7 +41,7 @@ class Choice:
 
     rows, where : as `snapshot.choice.chosen_entries` takes them
     asked : what of samples is shown whatever their licence permits
-    withheld : what is not shown in any case
+    pictures : False for none, whatever is permitted
     saliency : beside pictures of samples, where the row's network looks
     """
 
@@ -48,7 +49,7 @@ class Choice:
     where: Sequence[str] = ()
     references: References = "own"
     asked: Collection[Permit] = ()
-    withheld: Collection[Permit] = ()
+    pictures: bool = True
     saliency: bool = False
 
 
@@ -80,11 +81,11 @@ def gathered(
     tables = [table for table in (_chosen(table, entries) for table in ranked) if table.entries or table.failed]
     reported = () if choice.references == "none" else catalog.reported_results()
     permits = permits_of(catalog.dataset)
-    pages = tuple([_page(table, permits, choice, reported) for table in tables])
+    reading = _Reading(store, catalog, settings, choice, summaries, warn)
+    pages = tuple([_page(table, permits, choice, reported, reading.lacking(table)) for table in tables])
     targets = {page.table.board.target for page in pages}
     others = tuple([each for each in reported if each.dataset not in targets]) if choice.references == "all" else ()
     lost = tuple([_public(each) for each in failures_without_board(summaries) if each.row in entries])
-    reading = _Reading(store, catalog, settings, choice, summaries, warn)
     return Site(title, pages, lost, others, reading.rows, reading.comparison, lambda: reading.across(pages))
 
 
@@ -95,14 +96,22 @@ def _chosen(table: BoardTable, rows: Collection[str]) -> BoardTable:
     return dataclasses.replace(table, entries=entries, failed=failed, hidden=hidden)
 
 
-def _page(table: BoardTable, permits: Permits, choice: Choice, reported: Sequence[ReportedResult]) -> BoardPage:
+def _page(
+    table: BoardTable,
+    permits: Permits,
+    choice: Choice,
+    reported: Sequence[ReportedResult],
+    lacking: frozenset[str],
+) -> BoardPage:
     permitted = set(permits(table.board.target))
-    shown = (permitted | set(choice.asked)) - set(choice.withheld)
+    shown = permitted | set(choice.asked)
+    shown -= set() if choice.pictures else {"pictures"}
     return BoardPage(
         table=_public(table),
         reported=tuple([each for each in reported if each.dataset == table.board.target]),
         shown=tuple([each for each in PERMITS if each in shown]),
         beyond=tuple([each for each in PERMITS if each in shown - permitted]),
+        lacking=lacking,
     )
 
 
@@ -125,9 +134,23 @@ class _Reading:
         self._summaries = summaries
         self._warn = warn
 
+    def lacking(self, table: BoardTable) -> frozenset[str]:
+        """Rows whose predictions are not in the store, each told once."""
+        found = set()
+        for entry in table.entries:
+            try:
+                self._store.run_predictions(entry.row)
+            except StoreError as error:
+                self._warn(f"row {entry.row} has no page: {error}")
+                found.add(entry.row)
+        return frozenset(found)
+
     def rows(self, page: BoardPage) -> Iterator[PublishedRow]:
         board = page.table.board.fingerprint
-        for entry in page.table.entries:
+        there = [entry for entry in page.table.entries if entry.row not in page.lacking]
+        hidden = page.table.hidden + len(page.lacking)
+        page = dataclasses.replace(page, table=dataclasses.replace(page.table, entries=tuple(there), hidden=hidden))
+        for entry in there:
             answers = [
                 (run, said)
                 for run, said in self._store.run_predictions(entry.row)
@@ -136,7 +159,8 @@ class _Reading:
             yield self._row(page, entry, answers)
 
     def comparison(self, page: BoardPage) -> ComparisonPage | None:
-        return comparison_page(page.table, self._store, self._summaries)
+        found = comparison_page(page.table, self._store, self._summaries)
+        return None if found is None else dataclasses.replace(found, rows=found.rows - page.lacking)
 
     def across(self, pages: Sequence[BoardPage]) -> AcrossPage | None:
         tables = [page.table for page in pages if not page.table.stale]

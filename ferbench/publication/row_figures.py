@@ -46,7 +46,13 @@ def calibrated_over_seeds(entry: Entry, runs: Sequence[Run], said: Sequence[Pred
     scaled = [at_temperature(each, of.temperature) for each, of in zip(said, fitted, strict=True)]
     after = reliability_bins(_together(scaled))
     return Calibrated(
-        before, entry.ece, after, entry.calibrated_ece, entry.temperature, max(each.select_n for each in fitted)
+        before=before,
+        ece=entry.ece,
+        after=after,
+        after_ece=entry.calibrated_ece,
+        after_brier=mean_over_seeds([each.brier for each in fitted]),
+        temperature=entry.temperature,
+        select_n=max(each.select_n for each in fitted),
     )
 
 
@@ -111,13 +117,17 @@ def _together(said: Sequence[Predictions]) -> Predictions:
 
 
 def _wrong(said: Sequence[Predictions]) -> NDArray[np.int64]:
-    return np.sum([~correctness(each) for each in said], axis=0)
+    wrong: NDArray[np.int64] = np.sum([~correctness(each) for each in said], axis=0)
+    return wrong
 
 
 def _of_truth(said: Sequence[Predictions]) -> NDArray[np.float64]:
     labels = said[0].labels
     assert labels is not None
-    return np.mean([each.probabilities[np.arange(len(labels)), labels] for each in said], axis=0)
+    mean: NDArray[np.float64] = np.mean(
+        [each.probabilities[np.arange(len(labels)), labels].astype(np.float64) for each in said], axis=0
+    )
+    return mean
 
 
 def _spread(values: NDArray[np.float64]) -> tuple[float, float, float]:

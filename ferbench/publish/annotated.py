@@ -334,10 +334,11 @@ def _explanation(face: FaceAnswer, classes: Sequence[str], number: str, size: in
     assert face.view is not None and face.overlay is not None
     (name, _) = top_expressions(face, classes, 1)[0]
     pad, font = max(5, size // 2), _font(size)
-    title = " ".join(part for part in (number, f"what speaks for {name}") if part)
+    title = f"{number}: what speaks for {name}" if number else f"what speaks for {name}"
     parts = [_tile(face.view, side), _tile(face.overlay, side)]
     width = max(sum(part.width for part in parts) + 3 * pad, math.ceil(font.getlength(title)) + 2 * pad)
-    tile = Image.new("RGB", (width, side + round(1.4 * size) + 2 * pad), _DARK)
+    height = max(part.height for part in parts)
+    tile = Image.new("RGB", (width, height + round(1.4 * size) + 2 * pad), _DARK)
     ImageDraw.Draw(tile).text((pad, pad + round(0.86 * size)), title, _LIGHT, font, anchor="ls")
     left = pad
     for part in parts:

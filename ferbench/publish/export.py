@@ -101,14 +101,15 @@ def card_section(exported: Exported) -> list[str]:
     lines = ["## Files", ""]
     about = {"model.onnx": f"the whole way from pictures to probabilities, opset {exported.opset}", **_ABOUT}
     lines += [f"- `{name}`: {about[name]}" for name in about if name in names]
-    lines += ["", *_interface(exported), *_checked(exported), *_limits(exported), *_passing_on(exported)]
+    said = [*_interface(exported), *_checked(exported), *_limits(exported), *_passing_on(exported)]
     if exported.library and "model.safetensors" in names:
-        lines += [f"The names in model.safetensors are those that {exported.library} gives to the network's weights."]
+        said.append(f"Weights have the names that {exported.library} gives them.")
+    lines += ["", *said]
     if "model.onnx" in names:
         lines += ["", "## With onnxruntime", "", "```python", *_ONNX.splitlines(), "```"]
     if "model.safetensors" in names:
         lines += ["", "## With torch", "", "```python", *_SAFETENSORS.splitlines(), "```"]
-    return [*lines, ""]
+    return lines
 
 
 def _input(exported: Exported) -> str:
@@ -123,15 +124,16 @@ def _interface(exported: Exported) -> list[str]:
     if exported.faces != "none":
         cut = f"Pictures are faces, cut as ferbench does with faces={exported.faces}; cutting is not part of the file."
     scaled = (
-        "No temperature was fitted: they are not calibrated."
+        "No temperature was fitted: probabilities are not calibrated."
         if exported.temperature is None
-        else f"They are calibrated, with a temperature of {exported.temperature:.4g}."
+        else f"Probabilities are calibrated, with a temperature of {exported.temperature:.4g}."
     )
+    outputs = f"float32 [{'n' if exported.batches else '1'}, {len(exported.labels)}]"
     return [
         f"Input `images`: uint8 {_input(exported)}, RGB, of any height and width.",
         f"Inside, each picture is {grey}stretched to {side} x {side} (antialiased where it is reduced) and normalised.",
         cut,
-        f"Outputs `probabilities` and `logits`: float32 [n, {len(exported.labels)}], in the order of the labels.",
+        f"Outputs `probabilities` and `logits`: {outputs}, in the order of the labels.",
         scaled,
     ]
 

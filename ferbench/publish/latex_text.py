@@ -54,6 +54,9 @@ _ACCENTS: Mapping[str, str] = {
     **{"\u0308": '"', "\u030a": "r", "\u030b": "H", "\u030c": "v", "\u0323": "d", "\u0327": "c", "\u0331": "b"},
 }
 
+#: Letters whose accent Latin Modern lacks in xelatex.
+_LACKING = frozenset("ḐḑȨȩḨḩ")
+
 #: Two of these become one other sign.
 _LIGATURE = re.compile(r"(?<=-)(?=-)|(?<=')(?=')|(?<=,)(?=,)")
 
@@ -90,8 +93,9 @@ def _sign(sign: str) -> str:
         return _LETTERS[sign]
     if " " <= sign <= "~":
         return sign
-    letter, *accents = unicodedata.normalize("NFD", sign)
-    if letter in string.ascii_letters and len(accents) == 1 and accents[0] in _ACCENTS:
+    parts = unicodedata.normalize("NFD", sign)
+    letter, accent = parts[0], parts[1:]
+    if letter in string.ascii_letters and accent in _ACCENTS and sign not in _LACKING:
         below = f"\\{letter}" if letter in "ij" else letter
-        return f"\\{_ACCENTS[accents[0]]}{{{below}}}"
+        return f"\\{_ACCENTS[accent]}{{{below}}}"
     return f"{{[}}U+{ord(sign):04X}{{]}}"

@@ -7,14 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from ferbench.publish.layout import PLAIN, Paint, wrapped, wrapped_facts
-from ferbench.publish.snapshot_markdown import Names, withheld_words
+from ferbench.publish.snapshot_markdown import Names, named_splits
 from ferbench.quantities import counted, joined, ranges, size
 
 #: Of runs that were left out, so many are shown.
 _SHOWN = 20
-
-#: Names of samples that a licence may withhold.
-NAMES_WORDS = {"ids": "the ids of samples", "groups": "the names of films or people"}
 
 
 class RunTaken(Protocol):
@@ -174,22 +171,18 @@ def snapshot_lines(folder: str, written: Written, members: Sequence[str], *, wid
         noun = "row" if len(members) == 1 else "rows"
         line = f"with {noun} {joined(list(members))}, of which an ensemble is made"
         lines += wrapped(line, width, "  ", "    ")
-    for each in written.withheld:
-        lines += wrapped(f"withheld of {each.dataset} {each.split}: {withheld_words(each.what)}", width, "  ", "    ")
+    for each in named_splits(written.withheld):
+        lines += wrapped(f"withheld: {each}", width, "  ", "    ")
     if written.withheld:
-        advice = (
-            "publish names only where a licence lets you: a dataset's plugin says what it permits, --with overrules"
-        )
-        lines += wrapped(advice, width, "  ", "    ")
+        lines += wrapped("numbers stand in their place; --with publishes them, licence or not", width, "  ", "    ")
     return lines
 
 
-def against_licence_line(names: Names) -> str:
-    """What was published though the dataset's licence, as far as is known here, does not permit it."""
-    what = joined([NAMES_WORDS[each] for each in names.what])
+def against_licence_line(names: Sequence[Names]) -> str:
+    """What was published though no licence that is known here permits it."""
     return (
-        f"PUBLISHED AGAINST THE LICENCE: {what} of {names.dataset} {names.split}, which no licence known here permits: "
-        "delete the snapshot unless you have the right to publish them"
+        f"PUBLISHED AGAINST THE LICENCE: {'; '.join(named_splits(names))}. No licence known here permits it: delete "
+        "the snapshot unless you have the right to publish them"
     )
 
 

@@ -14,6 +14,7 @@ from ferbench.pages.row import Citation
 from ferbench.publish.board_columns import share
 from ferbench.publish.boards import beats, board_facts, protocol_words
 from ferbench.publish.boards_markdown import escaped, paragraph, table
+from ferbench.publish.layout import Align
 from ferbench.quantities import counted, duration, figure, joined, percent, whole
 from ferbench.recipes import RecipeValue
 from ferbench.records import Board, Entry, Environment, Interval
@@ -22,7 +23,7 @@ from ferbench.stages import Stage
 _TASK = "image-classification"
 
 #: The Hub's names of metrics, what they take, and theirs here.
-_METRICS = (
+_METRICS: tuple[tuple[str, str, str, dict[str, str]], ...] = (
     ("accuracy", "accuracy", "Accuracy", {}),
     ("uar", "recall", "UAR (recall, mean over classes)", {"average": "macro"}),
     ("macro_f1", "f1", "Macro-F1", {"average": "macro"}),
@@ -86,8 +87,11 @@ class ModelCard:
         return self.board.synthetic or any(part.synthetic for stage in self.chain for part in stage.parts)
 
 
-def model_card(card: ModelCard) -> str:
-    """The card as text, ending with a line end; the same for the same record."""
+def model_card(card: ModelCard, files: Sequence[str] = ()) -> str:
+    """The card as text, ending with a line end; the same for the same record.
+
+    files : lines of Markdown on what lies beside the card
+    """
     import yaml
 
     head = yaml.safe_dump(metadata(card), sort_keys=False, allow_unicode=True, width=10**6)
@@ -104,6 +108,7 @@ def model_card(card: ModelCard) -> str:
         if entry.recipe and not entry.members
         else [],
         ["## Computed with", "", *_environments(card.environments)],
+        [*files],
         ["## Limits", "", *_limits(card)],
         ["## Licence", "", *_licence(card)],
         ["## How to have it again", "", *_fenced(card.command)],
@@ -232,7 +237,7 @@ def _training(card: ModelCard) -> list[str]:
             ]
             for stage in card.chain
         ]
-        sides = ("right", "left", "right", "left", "right", "right")
+        sides: tuple[Align, ...] = ("right", "left", "right", "left", "right", "right")
         lines += ["", *table(("stage", "trained on (samples)", "images seen", "trained", "lr", "size"), rows, sides)]
     elif card.trained_on:
         lines += ["", f"Trained on {escaped(joined([*card.trained_on]))}."]

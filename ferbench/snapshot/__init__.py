@@ -2,11 +2,13 @@
 
 A snapshot is a folder with two files. Both are made of the rows alone: the same rows give the same bytes, whatever
 store they come from, in whatever order they were computed there. (Of predictions.csv.gz that holds for one zlib; what
-it unpacks to is the same everywhere.)
+it unpacks to is the same everywhere.) Beside them lie pages, made of these two files alone
+(`publication.from_snapshot`).
 
 `runs.jsonl`, UTF-8, one JSON object a line, keys sorted, no spaces. The lines come in this order:
 
-1. `{"kind": "snapshot", "format": 1}`
+1. `{"kind": "snapshot", "format": 1}`, and where names of samples are withheld `"withheld"`: for each `content` (as
+   below) the `names` that are not there, `ids` or `groups`
 2. `{"kind": "board", "board": …}`, by fingerprint: records.Board
 3. `{"kind": "stage", "stage": …, "result": …}`, by fingerprint: stages.Stage and records.StageResult
 4. `{"kind": "run", "run": …}`, by entry and seed, failed ones too: records.Run, whose `board` is a fingerprint
@@ -25,8 +27,14 @@ have 6 digits that count. (Read `row` as text: pandas would take `12345e6789` fo
 Every figure in runs.jsonl that follows from predictions was computed from these six digits, and is rounded to six. Who
 reads a snapshot computes them again, and refuses a run that claims others.
 
-Where a machine keeps things is not published: of paths the name alone is left, behind `…/`. `redaction.published` is
-where more can be withheld.
+Where a machine keeps things is not published: of paths the name alone is left, behind `…/`. Nor are the ids and groups
+of samples that a dataset's licence does not permit (`licence`, `redaction.withheld`): ids are then `1`, `2`, … in the
+order of samples, groups `group 1`, `group 2`, … by their first sample, so that films and people lose their names and
+those that were together stay so. Figures and hashes are of what is published: an interval over groups is drawn over
+groups by these names, so that it may differ from the store's in its last digits.
+
+Fields that records got later are left out where they say nothing (`layout.LATER`), so that an older ferbench reads
+rows that do without them.
 """
 
 from ferbench.snapshot.found import Found, Refused

@@ -4,13 +4,17 @@ A picture is looked at up to three times. First as a whole, its longer side brou
 since the network looks for faces of some ten pixels and more, and to 1,024 where it is larger. Where that shows no
 face, twice more at 160 and 256 pixels within a black margin: faces that fill their picture, as those of FER2013 and
 the like do, are found so. All faces of the first look that shows any are given.
+
+Of a face that is tilted the network's landmarks tell about half of the tilt. So such a face is turned upright by what
+they tell and looked at again, twice at most. Of scikit-image's astronaut, turned by up to 30 degrees, that leaves the
+tilt right to 2 degrees on average and to 5 in any case.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +56,13 @@ class _Look:
 
 _LOOKS = (_Look(192, 1024), _Look(160, 160, 0.5), _Look(256, 256, 0.5))
 
+#: How often a face may be turned upright, from which tilt in degrees on, and pixels a side of what is then looked at,
+#: of which the longer side of its box takes so much.
+_TURNS = 2
+_TILTED = 5.0
+_TURNED_SIDE = 192
+_TURNED_SHARE = 0.7
+
 _of_thread = threading.local()
 
 
@@ -65,7 +76,7 @@ def detect(image: NDArray[np.uint8]) -> Sequence[Face]:
     network = _network()
     for look in _LOOKS:
         if faces := _seen(network, image, look):
-            return faces
+            return [_turned_upright(network, image, face) for face in faces]
     return ()
 
 
@@ -119,19 +130,54 @@ def _seen(network: Any, image: NDArray[np.uint8], look: _Look) -> list[Face]:
     margin = round(look.margin * max(size))
     if margin:
         shown = cv2.copyMakeBorder(shown, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+    across, down = width / size[0], height / size[1]
+    back = np.array([[across, 0, -margin * across], [0, down, -margin * down]])
+    return [
+        Face((*_moved(row[:1], back)[0], *(row[1] * (across, down)).tolist()), score, _moved(row[2:], back))
+        for row, score in _answers(network, shown)
+    ]
+
+
+def _answers(network: Any, shown: NDArray[np.uint8]) -> list[tuple[NDArray[np.float64], float]]:
+    """What the network says of BGR pixels: corner, size and five points of each face, float64 [7, 2], and its score."""
+    import numpy as np
+
     network.setInputSize((shown.shape[1], shown.shape[0]))
     _, found = network.detect(shown)
-    across, down = width / size[0], height / size[1]
-    faces = []
-    for row in () if found is None else found.astype(np.float64).tolist():
-        xs = [(x - margin) * across for x in (row[0], *row[4:14:2])]
-        ys = [(y - margin) * down for y in (row[1], *row[5:14:2])]
-        corner, right_eye, left_eye, nose, right_mouth, left_mouth = zip(xs, ys, strict=True)
-        box = (*corner, row[2] * across, row[3] * down)
-        if min(row[2:4]) > 0:
-            score = min(max(row[14], 0.0), 1.0)
-            faces.append(Face(box, score, (right_eye, left_eye, nose, right_mouth, left_mouth)))
-    return faces
+    rows = np.empty((0, 15)) if found is None else found.astype(np.float64)
+    return [(row[:14].reshape(7, 2), min(max(float(row[14]), 0.0), 1.0)) for row in rows if min(row[2:4]) > 0]
+
+
+def _moved(points: NDArray[np.float64], matrix: NDArray[np.float64]) -> Any:
+    """Points [n, 2] where an affine map [2, 3] takes them, as tuples."""
+    return tuple(map(tuple, (points @ matrix[:, :2].T + matrix[:, 2]).tolist()))
+
+
+def _turned_upright(network: Any, image: NDArray[np.uint8], face: Face) -> Face:
+    """The face with the landmarks that it shows when it is upright."""
+    import cv2
+    import numpy as np
+
+    middle = np.array(face.box[:2]) + np.array(face.box[2:]) / 2
+    scale = _TURNED_SHARE * _TURNED_SIDE / max(face.box[2:])
+    for _ in range(_TURNS):
+        assert face.landmarks is not None
+        right_eye, left_eye, _, right_mouth, left_mouth = (complex(*point) for point in face.landmarks)
+        # From eye to eye, and down to the mouth turned by a right angle: together they say more than either.
+        tilt = np.angle(left_eye - right_eye - 1j * (right_mouth + left_mouth - right_eye - left_eye) / 2)
+        if abs(np.degrees(tilt)) < _TILTED:
+            break
+        turn = scale * np.array([[np.cos(tilt), np.sin(tilt)], [-np.sin(tilt), np.cos(tilt)]])
+        there = np.concatenate([turn, (_TURNED_SIDE / 2 - turn @ middle)[:, None]], axis=1)
+        # OpenCV counts from the first pixel's middle.
+        by_middles = there + np.array([[0, 0, 1], [0, 0, 1]]) * (turn.sum(axis=1, keepdims=True) - 1) / 2
+        shown = cv2.warpAffine(image, by_middles, (_TURNED_SIDE, _TURNED_SIDE), flags=cv2.INTER_LINEAR)
+        answers = [row for row, _ in _answers(network, cv2.cvtColor(shown, cv2.COLOR_RGB2BGR))]
+        if not answers:
+            break
+        nearest = min(answers, key=lambda row: float(np.hypot(*(row[0] + row[1] / 2 - _TURNED_SIDE / 2))))
+        face = replace(face, landmarks=_moved(nearest[2:], cv2.invertAffineTransform(there)))
+    return face
 
 
 def _library() -> str:

@@ -41,6 +41,7 @@ class Line:
     """A row of the table.
 
     key : its name in addresses
+    paged : whether it has a page
     beats : whether it is better than a constant answer
     low, mean, high : of the bar of its interval, in hundredths of the bar's width
     short : its notes in few words
@@ -49,6 +50,7 @@ class Line:
 
     entry: Entry
     key: str
+    paged: bool
     auxiliaries: str
     beats: bool
     low: float
@@ -122,7 +124,7 @@ def index_html(site: Site, shell: Shell, *, compared: Collection[str], across: s
         "",
         fresh=[card for card in cards if not card[0].table.stale],
         stale=[card for card in cards if card[0].table.stale],
-        across=Markup(across),  # noqa: S704
+        across=Markup(across),
         lost=[(each, failure_words(each)) for each in site.lost],
         reported=[(name, [each for each in site.reported if each.dataset == name]) for name in reported],
         status=STATUS,
@@ -134,7 +136,7 @@ def board_table(page: BoardPage) -> Table:
     board, entries = page.table.board, page.table.entries
     shared = shared_notes(entries)
     scale = _scale(entries, board)
-    lines = tuple([_line(entry, board, shared, scale) for entry in entries])
+    lines = tuple([_line(entry, board, shared, scale, entry.row not in page.lacking) for entry in entries])
     return Table(
         key=hex_name(board.fingerprint),
         board=board,
@@ -161,11 +163,12 @@ def permits_words(permits: Collection[Permit]) -> str:
     return joined([words for permit, words in PERMIT_WORDS.items() if permit in permits])
 
 
-def _line(entry: Entry, board: Board, shared: Sequence[str], scale: Callable[[float], float]) -> Line:
+def _line(entry: Entry, board: Board, shared: Sequence[str], scale: Callable[[float], float], paged: bool) -> Line:
     notes = tuple([note for note in entry.notes if note not in shared])
     return Line(
         entry=entry,
         key=hex_name(entry.row),
+        paged=paged,
         auxiliaries=", ".join(entry.auxiliaries) or NO_AUXILIARY,
         beats=beats(entry, board),
         low=scale(entry.accuracy.low),

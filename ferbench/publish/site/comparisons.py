@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -46,6 +47,7 @@ _DRAWN = 8
 #: A line that is never wrapped: a browser does that.
 _ONE_LINE = 10**6
 
+#: Differences of shares below it are shown as none.
 _NOTHING_TOLD = 0.0005
 
 
@@ -150,7 +152,7 @@ def across_html(page: AcrossPage, shell: Shell, root: str) -> str:
         boards=page.boards,
         lines=lines,
         ranks=ranks,
-        diagram=Markup(diagram),  # noqa: S704
+        diagram=Markup(diagram),
         left_out=page.left_out,
         asked=page.asked,
     )
@@ -295,14 +297,19 @@ def confusion_words(classes: Sequence[str], a: Confusion, b: Confusion) -> str:
     if most is None or abs(most[0]) < _NOTHING_TOLD:
         return text
     value, truth, said = most
-    return f"{text} The largest change among errors: {classes[truth]} taken for {classes[said]} {difference_text(value)}."
+    return (
+        f"{text} The largest change among errors: {classes[truth]} taken for {classes[said]} {difference_text(value)}."
+    )
 
 
 def difference_text(value: float | None) -> str:
     """A difference of shares in points, with its sign."""
     if value is None:
         return "–"
-    return _signed(f"{100 * value:.1f}" if abs(value) >= _NOTHING_TOLD else "0.0")
+    # Halves go away from zero, as in the site's script: a page says the same with it and without.
+    tenths = math.floor(1000 * abs(value) + 0.5)
+    sign = "" if not tenths else "+" if value > 0 else "−"
+    return f"{sign}{tenths // 10}.{tenths % 10}"
 
 
 def _differences(a: Confusion, b: Confusion) -> list[list[float | None]]:
@@ -361,7 +368,7 @@ def _point(point: CostPoint, keys: Iterable[str]) -> dict[str, Any]:
 
 def _curve_label(curve: Curve, among: Sequence[Curve]) -> str:
     """A curve by what it differs in from the others."""
-    parts = [
+    parts: list[tuple[str, set[Any]]] = [
         (curve.backbone, {each.backbone for each in among}),
         (curve.strategy, {each.strategy for each in among}),
         (f"with {', '.join(curve.auxiliaries)}" if curve.auxiliaries else "", {each.auxiliaries for each in among}),

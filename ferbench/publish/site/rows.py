@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ferbench.components import PERMITS
 from ferbench.evidence import ReliabilityBin
 from ferbench.pages.row import ChainStage, CurvePoint, GroupScore, RowPage
 from ferbench.publish.boards import beats, protocol_words
 from ferbench.publish.reliability import NO_TEMPERATURE
-from ferbench.publish.site.boards import permits_words
 from ferbench.publish.site.shell import Shell
 from ferbench.quantities import counted, joined, percent, ranges, whole
 from ferbench.records import Interval
@@ -92,7 +91,7 @@ def row_html(page: RowPage, shell: Shell, root: str) -> str:
         temperature=_temperature(page),
         groups=_groups(page),
         group_word="film or subject" if "groups" in page.permits else "group",
-        shown=permits_words([each for each in PERMITS if each in page.permits and each != "weights"]),
+        commands=[(_pieces(each.line), each.says) for each in page.commands],
         bibtex="\n\n".join(each.bibtex for each in page.citations if each.bibtex),
     )
 
@@ -122,32 +121,41 @@ def _ends(interval: Interval) -> str:
 
 def _warnings(page: RowPage) -> Iterator[str]:
     """What must be read before the figures, a sentence each."""
-    entry, board = page.entry, page.board
-    if said := protocol_words(board):
-        yield f"{said[:1].upper()}{said[1:]}."
-    if board.synthetic:
-        yield "Synthetic faces: these figures tell strategies apart, and say nothing of real faces."
-    elif "trained on synthetic faces too" in entry.notes:
-        yield "It was trained on synthetic faces, too."
-    if not beats(entry, board):
-        yield f"It does not beat the majority line: one answer for all samples has {percent(board.majority)} %."
-    if page.weights.is_random or any(note.startswith("random weights") for note in entry.notes):
-        what = "Members" if page.members else "It"
-        yield f"{what} started from random weights, not from pretrained ones."
-    for note in entry.notes:
-        if _ON_REPORTED in note:
-            yield f"{note[:1].upper()}{note[1:]}."
-    if "selected on the reported split" in entry.notes:
-        yield "Something was chosen on the very samples that are reported, so that its figures flatter it."
-    if page.tuning is not None and (edges := at_an_edge(page.tuning)):
-        yield f"The best {joined(edges)} lay at the edge of what was tried: better values may lie beyond."
-    for note in entry.notes:
-        if note.startswith("never trained on "):
-            yield f"It was {note}."
-    if len(entry.seeds) == 1 and not page.members:
+    if said := protocol_words(page.board):
+        yield _sentence_of(said)
+    yield from _of_board(page)
+    yield from _of_training(page)
+    if len(page.entry.seeds) == 1 and not page.members:
         yield "One seed alone: how much seeds differ is not known, and the interval is that of the samples."
     for failed in page.failed:
         yield f"Seed {failed.seed} failed and is in none of these figures: {failed.error}"
+
+
+def _of_board(page: RowPage) -> Iterator[str]:
+    notes, board = page.entry.notes, page.board
+    if board.synthetic:
+        yield "Synthetic faces: these figures tell strategies apart, and say nothing of real faces."
+    elif "trained on synthetic faces too" in notes:
+        yield "It was trained on synthetic faces, too."
+    if not beats(page.entry, board):
+        yield f"It does not beat the majority line: one answer for all samples has {percent(board.majority)} %."
+    yield from (_sentence_of(note) for note in notes if _ON_REPORTED in note)
+    if "selected on the reported split" in notes:
+        yield "Something was chosen on the very samples that are reported, so that its figures flatter it."
+
+
+def _of_training(page: RowPage) -> Iterator[str]:
+    notes = page.entry.notes
+    if page.weights.is_random or any(note.startswith("random weights") for note in notes):
+        what = "Members" if page.members else "It"
+        yield f"{what} started from random weights, not from pretrained ones."
+    if page.tuning is not None and (edges := at_an_edge(page.tuning)):
+        yield f"The best {joined(edges)} lay at the edge of what was tried: better values may lie beyond."
+    yield from (f"It was {note}." for note in notes if note.startswith("never trained on "))
+
+
+def _sentence_of(note: str) -> str:
+    return f"{note[:1].upper()}{note[1:]}."
 
 
 def _other_notes(page: RowPage) -> list[str]:
@@ -160,6 +168,7 @@ def _other_notes(page: RowPage) -> list[str]:
 
 def _stage(page: RowPage, stage: ChainStage) -> StageView:
     recipe = stage.recipe
+    size = f"{recipe.image_size} px{', grey' if recipe.grey else ''}"
     passes = recipe.images_seen / max(1, sum(part.count for part in stage.parts))
     facts = [
         ("images seen", f"{whole(recipe.images_seen)} ({passes:.3g} passes)"),
@@ -168,10 +177,10 @@ def _stage(page: RowPage, stage: ChainStage) -> StageView:
     if recipe.head_fit == "sgd":
         facts += [
             ("learning rate", f"{recipe.lr:g}, {recipe.schedule}, {recipe.optimizer}, batches of {recipe.batch_size}"),
-            ("pictures", f"{recipe.image_size} px{', grey' if recipe.grey else ''}, {recipe.augment} augmentation"),
+            ("pictures", f"{size}, {'no' if recipe.augment == 'none' else recipe.augment} augmentation"),
         ]
     else:
-        facts.append(("pictures", f"{recipe.image_size} px{', grey' if recipe.grey else ''}"))
+        facts.append(("pictures", size))
     facts.append(("precision", recipe.precision))
     if recipe.checkpoint != "last":
         facts.append(("checkpoint", recipe.checkpoint))
@@ -203,6 +212,11 @@ def _trained(stage: ChainStage) -> str:
     else:
         what = "the head alone" if stage.recipe.trainable == "head" else f"from {stage.recipe.trainable} on"
     return f"{what}, with a new head" if stage.recipe.head == "new" and stage.number > 1 else what
+
+
+def _pieces(line: str) -> list[str]:
+    """A command in pieces of which none is broken: each option with its value."""
+    return re.split(r" (?=--?[a-z])", line)
 
 
 def _tuned(tuning: Tuning | None) -> list[tuple[tuple[str, ...], str, bool]]:
@@ -311,10 +325,10 @@ def _temperature(page: RowPage) -> str:
     found = page.calibrated
     if found.temperature is None:
         return f"{NO_TEMPERATURE[:1].upper()}{NO_TEMPERATURE[1:]}."
-    text = (
-        f"Temperatures were fitted on select (n {whole(found.select_n)}), one a seed, {found.temperature:.3g} in the "
-        "mean; they change no answer, and no score on the board is computed with them."
-    )
+    on = f"fitted on select (n {whole(found.select_n)})"
+    one = f"The temperature {found.temperature:.3g} was {on}; it changes"
+    several = f"Temperatures were {on}, one a seed, {found.temperature:.3g} in the mean; they change"
+    text = f"{one if len(page.seeds) == 1 else several} no answer, and no score on the board is computed at one."
     if any(each.temperature is not None and is_bound(each.temperature) for each in page.seeds):
         text += " Where it is an end of what is tried, select has no best one."
     return text

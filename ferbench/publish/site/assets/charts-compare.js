@@ -43,9 +43,9 @@
 
   const letter = 6.4;
 
-  // Texts beside points where there is room: not over each other, not over another point, not over the frame.
-  const label = (svg, marks, frame) => {
-    const boxes = marks.map(({ x, y }) => ({ left: x - 5, right: x + 5, top: y - 5, bottom: y + 5 }));
+  // Texts beside points where there is room: not over each other, points or lines, and within the frame.
+  const label = (svg, marks, lines, frame) => {
+    const boxes = [...lines, ...marks.map(({ x, y }) => ({ left: x - 5, right: x + 5, top: y - 5, bottom: y + 5 }))];
     const free = (box) => box.left >= frame.left && box.right <= frame.right && box.top >= frame.top && box.bottom <= frame.bottom && boxes.every((other) => box.right < other.left || box.left > other.right || box.bottom < other.top || box.top > other.bottom);
     marks.filter((mark) => mark.label).forEach(({ x, y, label: words }) => {
       const wide = words.length * letter;
@@ -58,7 +58,8 @@
         const text = document.createElementNS(svgNamespace, "text");
         Object.entries({ x: x + dx, y: y + dy, "text-anchor": anchor, fill: "currentColor", "font-size": 11.5, stroke: "var(--ground)", "stroke-width": 3, "paint-order": "stroke", "aria-hidden": "true" }).forEach(([name, value]) => text.setAttribute(name, value));
         text.textContent = words;
-        svg.append(text);
+        // What is pointed at stands over them.
+        svg.insertBefore(text, svg.querySelector('g[aria-label="tip"]'));
         return;
       }
     });
@@ -83,17 +84,22 @@
       marks: [
         Plot.ruleX(points, { x: cost, y1: (point) => point.accuracy[0], y2: (point) => point.accuracy[2], stroke: (point) => ferbench.series(series(point)), strokeOpacity: many ? 0.25 : 0.55, strokeWidth: many ? 1 : 1.5 }),
         Plot.line(front, { x: cost, y: (point) => point.accuracy[1], curve: "step-after", stroke: "currentColor", strokeDasharray: "4 3", strokeWidth: 1.2 }),
-        Plot.dot(points, { x: cost, y: (point) => point.accuracy[1], r: many ? 3 : 5, symbol: (point) => ferbench.symbol(series(point)), fill: (point) => ferbench.series(series(point)), stroke: (point) => (axis.front.includes(point.row) ? "currentColor" : "none"), strokeWidth: 1.5, href: (point) => `rows/${point.page}.html`, ariaLabel: told, className: "rows" }),
+        Plot.dot(points, { x: cost, y: (point) => point.accuracy[1], r: many ? 3 : 5, symbol: (point) => ferbench.symbol(series(point)), fill: (point) => ferbench.series(series(point)), stroke: (point) => (axis.front.includes(point.row) ? "var(--text)" : "none"), strokeWidth: 1.5, href: (point) => `rows/${point.page}.html`, ariaLabel: told, className: "rows" }),
         Plot.tip(points, Plot.pointer({ x: cost, y: (point) => point.accuracy[1], title: told, fill: "var(--surface)", stroke: "var(--line-strong)", lineWidth: 24 })),
       ],
     }));
-    const scale = (name) => plot.scale(name);
-    const [x, y] = [scale("x"), scale("y")];
-    const marks = points.map((point) => ({ x: x.apply(cost(point)), y: y.apply(100 * point.accuracy[1]), label: "", point }));
-    const first = marks.filter(({ point }) => axis.front.includes(point.row));
-    const others = points.length <= 30 ? marks.filter(({ point }) => !axis.front.includes(point.row)) : [];
-    [...first, ...others].forEach((mark) => { mark.label = mark.point.label; });
-    label(plot, [...first, ...marks.filter((mark) => !first.includes(mark))], { left: 46, right: width - 2, top: 6, bottom: plot.height.baseVal.value - 42 });
+    const [x, y] = [plot.scale("x"), plot.scale("y")];
+    const place = (point) => ({ x: x.apply(cost(point)), y: y.apply(100 * point.accuracy[1]), label: "" });
+    const ends = points.map((point) => ({ left: x.apply(cost(point)) - 1, right: x.apply(cost(point)) + 1, top: y.apply(100 * point.accuracy[2]), bottom: y.apply(100 * point.accuracy[0]) }));
+    const steps = d3.pairs(front.map(place)).flatMap(([from, to]) => [
+      { left: from.x, right: to.x, top: from.y - 1, bottom: from.y + 1 },
+      { left: to.x - 1, right: to.x + 1, top: to.y, bottom: from.y },
+    ]);
+    // Those on the line come first; of many rows, and where there is little room, the others are named when pointed at.
+    const crowded = many || width < 600;
+    const [first, others] = [front, points.filter((point) => !front.includes(point))];
+    const marks = [...first, ...others].map((point) => ({ ...place(point), label: crowded && !front.includes(point) ? "" : point.label }));
+    label(plot, marks, crowded ? [] : [...ends, ...steps], { left: 46, right: width - 2, top: 6, bottom: plot.height.baseVal.value - 42 });
     reach(plot, points, cost, told, say);
     return plot;
   };
@@ -159,8 +165,8 @@
 
   ferbench.chart("forgetting", (figure, data, width) => {
     const rows = data.rows.map((row, index) => ({ ...row, index }));
-    const step = 38;
-    const least = Math.min(...rows.flatMap((row) => [row.before, row.after]));
+    const step = 42;
+    const [least, most] = d3.extent(rows.flatMap((row) => [row.before, row.after]));
     const colour = (row) => (row.after < row.before ? "var(--worse)" : "var(--better)");
     return Plot.plot(ferbench.options(width, {
       height: rows.length * step + 50,
@@ -168,10 +174,10 @@
       marginRight: 52,
       marginTop: 8,
       marginBottom: 40,
-      x: { label: "accuracy % →", percent: true, domain: [Math.max(0, Math.floor(10 * least) * 10 - 10), 100], grid: true, ticks: Math.max(3, Math.floor(width / 90)) },
+      x: { label: "accuracy % →", percent: true, domain: [Math.max(0, Math.floor(10 * least) * 10 - 10), Math.min(100, Math.ceil(10 * most) * 10 + 5)], grid: true, ticks: Math.max(3, Math.floor(width / 90)) },
       y: { type: "linear", domain: [rows.length - 0.5, -0.5], axis: null },
       marks: [
-        Plot.text(rows, { x: () => 0, y: "index", text: "label", textAnchor: "start", frameAnchor: "left", dy: -13, fill: "currentColor", x: null }),
+        Plot.text(rows, { y: "index", text: "label", textAnchor: "start", frameAnchor: "left", dy: -15, fill: "currentColor" }),
         Plot.link(rows, { x1: "before", x2: "after", y1: "index", y2: "index", stroke: colour, strokeWidth: 7, strokeOpacity: 0.35 }),
         Plot.dot(rows, { x: "before", y: "index", r: 5, stroke: colour, strokeWidth: 2, fill: "var(--ground)" }),
         Plot.dot(rows, { x: "after", y: "index", r: 5, fill: colour }),
@@ -186,9 +192,9 @@
 
   const signed = (value) => {
     if (value === null) return "–";
-    const text = Math.abs(value) >= nothing ? (100 * value).toFixed(1) : "0.0";
-    if (!Number(text)) return text.replace("-", "−");
-    return text.startsWith("-") ? text.replace("-", "−") : `+${text}`;
+    const tenths = Math.floor(1000 * Math.abs(value) + 0.5);
+    const sign = tenths === 0 ? "" : value > 0 ? "+" : "−";
+    return `${sign}${Math.floor(tenths / 10)}.${tenths % 10}`;
   };
 
   const named = (row) => row.label;

@@ -52,6 +52,8 @@
         height: Math.min(300, Math.max(200, width * 0.35)),
         marginLeft: 48,
         marginRight: 16,
+        marginTop: 28,
+        marginBottom: 42,
         x: { label: "images seen →", tickFormat: (value) => (value >= 1000 ? `${value / 1000} k` : `${value}`), ticks: Math.max(3, Math.round(width / 110)), domain: [0, Math.max(...data.ends)] },
         y: { label: `↑ ${label}`, nice: true },
         marks,
@@ -85,6 +87,8 @@
       height: side,
       marginLeft: 44,
       marginRight: 14,
+      marginTop: 30,
+      marginBottom: 42,
       r: { type: "identity" },
       x: { domain: [0, 100], label: "sure % →" },
       y: { domain: [0, 100], label: "↑ right %" },
@@ -104,7 +108,8 @@
     const room = Math.floor((margin - 12) / 7);
     const shown = (text) => (text.length > room ? `${text.slice(0, Math.max(1, room - 1))}…` : text);
     return Plot.plot(options(width, {
-      height: 24 * groups.length + 56,
+      height: 24 * groups.length + 62,
+      marginBottom: 42,
       marginLeft: margin,
       marginRight: 58,
       x: { domain: [0, 100], label: "accuracy % →", ticks: Math.max(3, Math.round(width / 90)) },
