@@ -272,13 +272,15 @@ class Fitting:
         recipe = self._stage.recipe
         if recipe.faces == "none":
             return
-        tell = self._counting(sum(part.count for part in samples), on_progress)
+        tell = self._counting(sum(part.count for part in samples), on_progress, "faces")
         before = 0
         for part in samples:
             self._bench.cuts.faces(part, recipe, partial(tell, before))
             before += part.count
 
-    def _counting(self, total: int, on_progress: Callable[[Progress], None]) -> Callable[[int, int, int], None]:
+    def _counting(
+        self, total: int, on_progress: Callable[[Progress], None], making: str
+    ) -> Callable[[int, int, int], None]:
         """What tells of images before the steps, and ends the stage where the user asks for an end.
 
         It is called with the images of parts that are done, and of the part that is not: how many are, and there are.
@@ -289,7 +291,7 @@ class Fitting:
             if self._bench.stop():
                 raise KeyboardInterrupt
             rate = (before + done) / max(time.perf_counter() - began, 1e-9)
-            on_progress(Progress(before + done, total, None, rate, (total - before - done) / rate))
+            on_progress(Progress(before + done, total, None, rate, (total - before - done) / rate, making))
 
         return tell
 
@@ -311,7 +313,7 @@ class Fitting:
         self, samples: Sequence[LabelledImages], prefix: FrozenPrefix, on_progress: Callable[[Progress], None]
     ) -> list[Features]:
         found: list[Features] = []
-        tell = self._counting(self._stage.feature_images, on_progress)
+        tell = self._counting(self._stage.feature_images, on_progress, "features")
         before = 0
         for part in samples:
             found.append(self._features(part, prefix, self._stage.recipe.views or 1, partial(tell, before)))

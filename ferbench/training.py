@@ -48,7 +48,8 @@ class Batches(Protocol):
 class Progress:
     """Where a stage stands; `seconds_left` is of this stage.
 
-    loss : mean since the last report; None while features are computed, which the images are then those of
+    loss : mean since the last report; None before the steps, while something is made of each image
+    making : what that is, in a word
     """
 
     images_seen: int
@@ -56,6 +57,7 @@ class Progress:
     loss: float | None
     images_per_second: float
     seconds_left: float
+    making: str = "features"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from ferbench.data.roles import LabelledImages, RoleReader
 from ferbench.data.room import free_room
 from ferbench.environment import device_kind
 from ferbench.errors import UnknownName
-from ferbench.faces.cutting import FaceCuts
+from ferbench.faces.cutting import CutPictures, FaceCuts
 from ferbench.features.cache import FeatureCache
 from ferbench.initialisation import uninitialised
 from ferbench.memory import peak_memory_bytes, release_memory, reset_peak_memory, return_freed_memory
@@ -90,6 +90,7 @@ class Workbench:
                 room_bytes=free_room(self.device),
                 cache_folder=self.cache_folder,
                 content=samples.content,
+                costly=isinstance(samples.images, CutPictures),
             )
         self._placed[key] = found
         while len(self._placed) > _PLACED_KEPT:

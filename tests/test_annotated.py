@@ -85,7 +85,9 @@ def test_files_of_one_name_have_places_of_their_own_and_nothing_that_is_read_is_
         album.write(PictureAnswer(name, 60, 40, answer(flat(60, 40, 9), None).faces, flat(60, 40, 9)))
     places = {name: path.relative_to(tmp_path / "seen").as_posix() for name, path in album.written.items()}
     assert places == {"x/a.png": "a.png", "y/a.gif": "a-2.png", "z": "b/c.jpg"}
-    assert [Image.open(path).format for path in album.written.values()] == ["PNG", "PNG", "JPEG"]
+    for path, kind in zip(album.written.values(), ("PNG", "PNG", "JPEG"), strict=True):
+        with Image.open(path) as picture:
+            assert picture.format == kind
     own = Album(tmp_path, CLASSES, ALIGN)
     with pytest.raises(UsageError, match=r"would overwrite .*a\.png, which is read: name another folder$"):
         own.plan([("a.png", PurePath("a.png"), tmp_path / "a.png")])

@@ -51,8 +51,8 @@ FLOORS: tuple[tuple[int, str], ...] = (
     (6, "pages"),
     (6, "publish"),
     (7, "ensembles inference preparation rows testing trained"),
-    (7, "engine merging recognition saliency verification"),
-    (7, "export publication"),
+    (7, "engine merging saliency verification"),
+    (7, "export publication recognition"),
     (8, "cli"),
     (8, "__main__"),
 )

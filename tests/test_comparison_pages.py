@@ -45,10 +45,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for backbone, more in (("vgg16", 0.0), (EVIL, 0.02)):
             for strategy, skill in (("cascade", 0.7), ("single-stage", 0.5), ("target-only", 0.45)):
                 for part in (0.1, 1.0):
-                    made_row(
-                        *(store, strategy, skill + more + part / 10),
-                        **{"board": FILMS, "backbone": backbone, "train_fraction": part},
-                    )
+                    own: dict[str, Any] = {"board": FILMS, "backbone": backbone, "train_fraction": part}
+                    made_row(store, strategy, skill + more + part / 10, **own)
         made_row(store, "cascade", 0.9, board=FILMS, backbone="vgg16", status="failed", name="failed")
         for number in range(6):
             for strategy, skill in (("cascade", 0.8), ("single-stage", 0.6), ("target-only", 0.3)):
@@ -70,6 +68,12 @@ def page_of(store: Store) -> ComparisonPage:
     page = comparison_page(table_of(store), store)
     assert page is not None
     return page
+
+
+@pytest.fixture(scope="module")
+def page(path: Path) -> ComparisonPage:
+    with open_store(str(path), read_only=True) as store:
+        return page_of(store)
 
 
 @pytest.fixture
@@ -104,8 +108,7 @@ class Parsed(HTMLParser):
         self.text += data
 
 
-def test_pairs_are_those_that_the_command_gives(store: Store, command: Callable[[str], dict[str, Any]]) -> None:
-    page = page_of(store)
+def test_pairs_are_those_that_the_command_gives(page: ComparisonPage, command: Callable[[str], dict[str, Any]]) -> None:
     text = Parsed(comparison_html(page, Shell("A site"), "../../")).text
     assert [matrix.by for matrix in page.matrices] == [("strategy",), ("backbone",), ()]
     for matrix in page.matrices:
@@ -166,8 +169,8 @@ def test_rows_of_one_kind_are_told_apart_or_not_averaged(tmp_path: Path) -> None
         assert "Not compared: rows of one strategy" in Parsed(comparison_html(found, Shell("A"), "../../")).text
 
 
-def test_confusions_are_those_of_all_seeds_together(store: Store) -> None:
-    confusions = page_of(store).confusions
+def test_confusions_are_those_of_all_seeds_together(store: Store, page: ComparisonPage) -> None:
+    confusions = page.confusions
     assert confusions is not None
     by_row = {each.row: each for each in confusions.rows}
     entries = {entry.row: entry for entry in table_of(store).entries}
@@ -213,8 +216,7 @@ def test_no_row_on_the_front_is_beaten_and_every_other_one_is(rows: list[tuple[f
     assert axis.logarithmic == (max(known)[0] > 10 * min(known)[0]) and axis.known == len(known)
 
 
-def test_curves_and_what_was_forgotten(store: Store, tmp_path: Path) -> None:
-    page = page_of(store)
+def test_curves_and_what_was_forgotten(page: ComparisonPage, tmp_path: Path) -> None:
     assert len(page.curves) == 6 and {len(curve.points) for curve in page.curves} == {2}
     with open_store(str(tmp_path / "kept.sqlite")) as kept:
         runs = [kept_run(strategy, seed) for strategy in ("cascade", "single-stage") for seed in (0, 1)]
@@ -229,9 +231,7 @@ def test_curves_and_what_was_forgotten(store: Store, tmp_path: Path) -> None:
         assert "Accuracy on stills Test (n 25) right after the stage" in text
 
 
-def test_ranks_over_boards_are_those_of_the_command(
-    store: Store, command: Callable[[str], dict[str, Any]], tmp_path: Path
-) -> None:
+def test_ranks_over_boards_are_those_of_the_command(store: Store, command: Callable[[str], dict[str, Any]]) -> None:
     tables = leaderboards(store.leaderboard_rows())
     small = [table for table in tables if table.board.target != "films"]
     page = across_boards_page(tables, store)
@@ -255,8 +255,7 @@ def test_ranks_over_boards_are_those_of_the_command(
     assert across_boards_page(small[:1], store) is None
 
 
-def test_in_a_browser(store: Store, tmp_path: Path) -> None:
-    page = page_of(store)
+def test_in_a_browser(page: ComparisonPage, tmp_path: Path) -> None:
     file = tmp_path / "boards" / "board" / "compare.html"
     file.parent.mkdir(parents=True)
     file.write_text(comparison_html(page, Shell("A site"), "../../"), "utf-8")

@@ -205,7 +205,7 @@ def test_faces_are_looked_for_once_and_found_by_what_found_them(tmp_path: Path) 
 
 def test_a_cache_folder_that_takes_nothing_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "faces").write_text("in the way")
-    with pytest.raises(DatasetError, match="cannot be written.*FERBENCH_CACHE"):
+    with pytest.raises(DatasetError, match=r"cannot be written.*FERBENCH_CACHE"):
         FaceFiles(tmp_path).of(stored([np.zeros((5, 5, 1), np.uint8)]), ("a",), detector())
 
 

@@ -16,7 +16,9 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from skimage import data
 
+import ferbench_plugins.yunet as yunet
 from ferbench.cli import root
+from ferbench.store import open_store
 
 PLUGIN = """
 from tiny import TinyPlugin, bar_dataset, tiny_backbone
@@ -165,8 +167,6 @@ def test_which_row_answers(predict: Call, folder: Path, tmp_path: Path) -> None:
     assert [entry["row"] for entry in entries] == [best, second]
     nothing = predict(*picture, CACHE=str(cache), code=1)
     assert "no row of small te that is asked for has its checkpoints in" in nothing.stderr
-    from ferbench.store import open_store
-
     with open_store(str(folder / "board.sqlite"), read_only=True) as store:
         stages = {row: [run.stages[-1] for run in store.runs(row=row)] for row in (best, second)}
     for name in (*stages[second], stages[best][0]):
@@ -186,14 +186,16 @@ def test_annotated_and_explained_pictures(predict: Call, folder: Path, tmp_path:
     assert written == ["astronaut.png", "more/face.png", "more/turned.jpg"]
     assert [each["annotated"] for each in json.loads(result.stdout)["images"]] == [str(seen / name) for name in written]
     # A box and a plate in the picture, and what speaks for the answer below it.
-    drawn = Image.open(seen / "astronaut.png")
-    assert drawn.size[0] >= 512 and drawn.size[1] > drawn.size[0] + 200
+    with Image.open(seen / "astronaut.png") as drawn:
+        assert drawn.width >= 512 and drawn.height > drawn.width + 200
     refused = predict("pictures/astronaut.png", "--annotated", "pictures", code=2)
     assert "would overwrite pictures/astronaut.png" in refused.stderr
 
 
 def test_without_the_extras(predict: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
+    # One that was loaded by an earlier call would do without.
+    monkeypatch.delattr(yunet._of_thread, "network", raising=False)
     whole = predict("pictures/astronaut.png")
     assert "512 x 512, taken whole" in whole.stdout
     assert whole.stderr.count("pictures are taken whole, since no faces can be looked for") == 1

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from kept_rows import kept_run, save
 from made_rows import made_board, made_row
 
 from ferbench.cli import root
-from ferbench.publication.from_snapshot import PAGES
 from ferbench.store import open_store
 
 
@@ -34,7 +34,7 @@ def test_a_site_is_written_and_brought_up_to_date(path: Path, tmp_path: Path, mo
     done = publish(path, Path("site"), "--title", "Ours")
     assert done.exit_code == 0, done.output
     assert "site: 2 boards, 3 rows," in done.stdout and "open site/index.html" in done.stdout
-    assert "not shown of fer2013: the names of films or subjects, pictures of samples and" in done.stdout
+    assert "not shown of fer2013: the names of films or subjects and pictures of samples" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80 and not done.stderr
     index = (tmp_path / "site/index.html").read_text("utf-8")
     assert "<h1><bdi>Ours</bdi></h1>" in index
@@ -66,19 +66,22 @@ def index_text(done: Result, folder: Path) -> str:
     return "".join(each.read_text("utf-8") for each in folder.rglob("*.html"))
 
 
-def test_a_snapshot_is_published_without_a_store(path: Path, tmp_path: Path) -> None:
-    snapshot = CliRunner().invoke(root, ["snapshot", str(tmp_path / "kept"), "--store", str(path)])
-    assert snapshot.exit_code == 0 and (tmp_path / "kept" / PAGES[1]).exists(), snapshot.output
+def test_a_snapshot_is_published_without_a_store(tmp_path: Path) -> None:
+    with open_store(str(tmp_path / "kept.sqlite")) as store:
+        save(store, *(kept_run(strategy, seed) for strategy in ("cascade", "single-stage") for seed in (0, 1)))
+    words = ["snapshot", str(tmp_path / "kept"), "--store", str(tmp_path / "kept.sqlite")]
+    done = CliRunner().invoke(root, words)
+    assert done.exit_code == 0 and (tmp_path / "kept/leaderboard.html").exists(), done.output
     nowhere = tmp_path / "none.sqlite"
     done = publish(nowhere, tmp_path / "site", "--snapshot", str(tmp_path / "kept"), "--json")
-    assert done.exit_code == 0 and json.loads(done.stdout)["rows"] == 3, done.output
-    assert not nowhere.exists()
+    assert done.exit_code == 0 and json.loads(done.stdout)["rows"] == 2, done.output
+    assert not nowhere.exists() and str(tmp_path) not in index_text(done, tmp_path / "site")
 
 
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("--with", "faces"), "--with 'faces': there is ids, groups, pictures, weights"),
+        (("--with", "faces"), "--with 'faces': there is ids, groups, pictures"),
         (("--with", "pictures", "--no-pictures"), "--with pictures and --no-pictures: give one of them"),
         (("--where", "target=nobody"), "no row fits target=nobody"),
         (("0123456789",), "0123456789"),

@@ -63,9 +63,7 @@ def test_an_svm_head_has_a_map(bench: Bench) -> None:
     trained = load_trained(run, bench.store, bench.catalog, settings)
     images, classes = list(bars(3, 0)[0]), [0, 1, 2]
     # The sigmoid scales each gradient as a whole, which the map's own scale takes out.
-    np.testing.assert_allclose(
-        class_activation(trained, images, classes), by_hand(trained, images, classes), atol=1e-4
-    )
+    np.testing.assert_allclose(class_activation(trained, images, classes), by_hand(trained, images, classes), atol=1e-4)
 
 
 class _Residual(nn.Module):

@@ -15,13 +15,12 @@ import pytest
 from made_rows import made_board, made_row
 from tiny import bar_dataset, tiny_catalog
 
-from ferbench.components import PERMITS
 from ferbench.errors import UsageError
 from ferbench.pages.board import BoardPage, hex_name
 from ferbench.pages.site import Site
 from ferbench.publication.files import site_files
 from ferbench.publication.folder import MANIFEST, check_folder, write_site
-from ferbench.publication.gathering import Choice, gathered
+from ferbench.publication.gathering import SHOWN, Choice, gathered
 from ferbench.publish.site.boards import board_html, board_table, index_html
 from ferbench.publish.site.one_page import one_page
 from ferbench.publish.site.shell import Shell, asset, json_text, number, points, visible
@@ -147,10 +146,10 @@ def test_every_page_of_a_site_holds_together(store: Store, tmp_path: Path) -> No
         assert "/home/me" not in files[path].decode()
         assert any(attributes.get("http-equiv") == "Content-Security-Policy" for _, attributes in page.tags)
     # A second time, the same bytes, and nothing is written.
-    before = {path: os.stat(tmp_path / "site" / path).st_mtime_ns for path in files}
+    before = {path: (tmp_path / "site" / path).stat().st_mtime_ns for path in files}
     assert dict(site_files(site_of(store, tmp_path))) == files
     write_site(tmp_path / "site", files.items())
-    assert {path: os.stat(tmp_path / "site" / path).st_mtime_ns for path in files} == before
+    assert {path: (tmp_path / "site" / path).stat().st_mtime_ns for path in files} == before
 
 
 def check_link(path: PurePosixPath, link: str, pages: dict[PurePosixPath, Page], files: set[PurePosixPath]) -> None:
@@ -211,7 +210,11 @@ def test_one_page_is_whole_and_the_same_every_time(store: Store, tmp_path: Path)
     assert '<script>alert("1")</script>' in page.text and "\u202e" not in text
     assert "can be told apart" in page.text and "stale" in page.text
     # Of a machine and of a day nothing stands there.
-    assert text.lower().startswith("<!doctype html>") and "/home/me" not in text and not re.search(r"\b20\d\d-\d\d-\d\d\b", page.text)
+    assert (
+        text.lower().startswith("<!doctype html>")
+        and "/home/me" not in text
+        and not re.search(r"\b20\d\d-\d\d-\d\d\b", page.text)
+    )
 
 
 def test_rows_are_read_one_at_a_time(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +238,7 @@ def test_what_is_shown_follows_the_licence_and_what_is_asked_for(store: Store, t
     assert sorted(shown(Choice())) == [((), ()), (("ids",), ())]
     asked = shown(Choice(asked=("pictures", "ids")))
     assert sorted(asked) == [(("ids", "pictures"), ("ids", "pictures")), (("ids", "pictures"), ("pictures",))]
-    assert all("pictures" not in each for each, _ in shown(Choice(asked=PERMITS, pictures=False)))
+    assert all("pictures" not in each for each, _ in shown(Choice(asked=SHOWN, pictures=False)))
     row = films_of(site_of(store, tmp_path)).table.entries[0].row
     some = site_of(store, tmp_path, Choice(rows=(row,)))
     assert [len(page.table.entries) for page in some.boards] == [1] and some.boards[0].table.hidden == 3

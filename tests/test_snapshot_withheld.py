@@ -270,9 +270,8 @@ def test_the_command_says_what_is_withheld_and_what_is_not(
 
     loud = call("named", "--with", "ids, groups")
     assert "withheld" not in loud.stdout
-    assert (
-        "PUBLISHED AGAINST THE LICENCE: the ids of samples and the names of films or people of films Val" in loud.stderr
-    )
+    assert "PUBLISHED AGAINST THE LICENCE: the ids of samples of films Train (held out), films Val and" in loud.stderr
+    assert "; the names of films or people of films Val. No licence known here permits it" in loud.stderr
     assert "Alien" in gzip.decompress(Path("named", FILES[1]).read_bytes()).decode()
     found = json.loads(call("named", "--with", "groups", "--json").stdout)
     assert {"dataset": "films", "split": "Val", "names": ["groups"]} in found["against_licence"]

@@ -37,7 +37,10 @@ if TYPE_CHECKING:
     "as the row was trained, else align where a face detector works.",
 )
 @click.option(
-    "--top", metavar="K", type=click.IntRange(min=1), help="Show so many expressions of each face; 3 in text, else all."
+    "--top",
+    metavar="K",
+    type=click.IntRange(min=1),
+    help="Show so many expressions of each face; by default 3, and all in JSON.",
 )
 @click.option(
     "--files-from",

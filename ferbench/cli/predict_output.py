@@ -20,6 +20,7 @@ from ferbench.publish.recognition import (
     listed_lines,
     notes,
     picture_lines,
+    printable,
     summary_lines,
 )
 
@@ -74,7 +75,7 @@ class Output:
         """Tell of one picture."""
         self.tally.add(answer, self.answerer)
         if isinstance(answer, PictureFault):
-            click.echo(f"error: {answer.line}", err=True)
+            click.echo(f"error: {printable(answer.line)}", err=True)
         elif self._album is not None:
             self._album.write(answer)
         if self.form != "text":

@@ -116,7 +116,7 @@ class LineReporter(QuietReporter):
     def figures(self, progress: Progress) -> str:
         """Loss, speed and time left in words."""
         left = self._left.left(progress.seconds_left)
-        return figures(progress.loss, progress.images_per_second, progress.seconds_left, left)
+        return figures(progress.loss, progress.images_per_second, progress.seconds_left, left, progress.making)
 
 
 class BarReporter(LineReporter):

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     "asked",
     metavar="WHAT[,WHAT]",
     multiple=True,
-    help="Show ids, groups, pictures or weights whatever the licence of their dataset permits.",
+    help="Show ids, groups (films, people) or pictures of samples, whatever the dataset's licence says.",
 )
 @click.option("--pictures/--no-pictures", default=None, help="Pictures of samples, where a licence permits them.")
 @click.option("--saliency", is_flag=True, help="Show where on pictures a row looks. Needs ferbench[explain].")
@@ -126,16 +126,16 @@ def _source(settings: Settings, snapshot: Path | None) -> Iterator[Store]:
 
 
 def _asked(texts: tuple[str, ...], pictures: bool | None) -> tuple[Permit, ...]:
-    from ferbench.components import PERMITS
+    from ferbench.publication.gathering import SHOWN
 
     words = [word.strip().lower() for text in texts for word in text.split(",") if word.strip()]
-    unknown = [word for word in words if word not in PERMITS]
+    unknown = [word for word in words if word not in SHOWN]
     if unknown:
-        raise UsageError(f"--with {unknown[0]!r}: there is {', '.join(PERMITS)}")
+        raise UsageError(f"--with {unknown[0]!r}: there is {', '.join(SHOWN)}")
     if pictures is False and "pictures" in words:
         raise UsageError("--with pictures and --no-pictures: give one of them")
     words += ["pictures"] if pictures else []
-    return tuple([each for each in PERMITS if each in words])
+    return tuple([each for each in SHOWN if each in words])
 
 
 def _warn_of_beyond(boards: tuple[BoardPage, ...]) -> None:
@@ -149,9 +149,9 @@ def _warn_of_beyond(boards: tuple[BoardPage, ...]) -> None:
 
 def _withheld(boards: tuple[BoardPage, ...]) -> dict[str, list[Permit]]:
     """By dataset, what is not shown of its samples."""
-    from ferbench.components import PERMITS
+    from ferbench.publication.gathering import SHOWN
 
-    return {page.table.board.target: [each for each in PERMITS if each not in page.shown] for page in boards}
+    return {page.table.board.target: [each for each in SHOWN if each not in page.shown] for page in boards}
 
 
 def _lines(folder: Path, written: WrittenSite, boards: tuple[BoardPage, ...]) -> list[str]:

@@ -18,13 +18,17 @@ import torch
 from torch import Tensor
 
 from ferbench.data.blocks import placed_shape, reduced_blocks
-from ferbench.data.mapped_images import LAYOUT, ImageFiles, told_apart
+from ferbench.data.mapped_images import LAYOUT, ImageFiles, MappedImages, told_apart
 from ferbench.data.transfer import sent
 from ferbench.errors import DatasetError
 from ferbench.fingerprints import PREPROCESSING_VERSION, fingerprint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+#: Images that go from a file to the device at once.
+_READ_AT_ONCE = 1024
 
 
 class PlacedImages(Protocol):
@@ -101,6 +105,7 @@ def place(
     room_bytes: int | None,
     cache_folder: Path | None,
     content: str,
+    costly: bool = False,
 ) -> PlacedImages: ...
 def place(
     images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]],
@@ -111,6 +116,7 @@ def place(
     room_bytes: int | None = None,
     cache_folder: Path | None = None,
     content: str = "",
+    costly: bool = False,
 ) -> PlacedImages:
     """Make images ready for the device, reduced to S x S where a side is larger.
 
@@ -125,6 +131,7 @@ def place(
     room_bytes : a larger set is left in a file; None puts any set on the device
     cache_folder : where files go, in `reduced/KEY.bin` and `.json`; None puts any set on the device
     content : names the images, as `LabelledImages.content` does; needed for a file
+    costly : the pictures are made as they are asked for: a file keeps them even where there is room
 
     Raises
     ------
@@ -132,7 +139,7 @@ def place(
     """
     shape, stretched = placed_shape(images, image_size, grey)
     fits = room_bytes is None or np.prod(shape, dtype=np.int64) <= room_bytes
-    if fits or cache_folder is None or not content:
+    if cache_folder is None or not content or (fits and not costly):
         return _on_device(images, shape, stretched, device, grey)
     key = fingerprint([LAYOUT, PREPROCESSING_VERSION, content, image_size, grey, list(shape), stretched])
     files = ImageFiles(cache_folder / "reduced", key, shape)
@@ -142,7 +149,16 @@ def place(
         found = files.read(device)
     if found is None:
         raise DatasetError(f"cache folder {files.folder} does not keep what is written to it: check the disk")
-    return found
+    return _all_of(found, shape, device) if fits else found
+
+
+def _all_of(mapped: MappedImages, shape: tuple[int, int, int, int], device: str) -> DeviceImages:
+    """What lies in a file, on the device."""
+    whole = torch.empty(shape, dtype=torch.uint8, device=device)
+    for start in range(0, mapped.count, _READ_AT_ONCE):
+        rows = torch.arange(start, min(start + _READ_AT_ONCE, mapped.count))
+        whole[start : start + len(rows)] = mapped.pixels(rows)
+    return DeviceImages(whole, mapped.in_colour)
 
 
 def _on_device(

@@ -36,6 +36,7 @@ def about(trained: Trained, store: Store, catalog: Catalog, *, passed_on: bool) 
         "backbone": without_folders(backbone.name),
         "backbone_version": backbone.version,
         "library": backbone.library,
+        "plugins": list(plugin_files(trained, catalog)),
         "classifier": backbone.classifier,
         "head_fit": stage.recipe.head_fit,
         "labels": list(trained.classes),
@@ -75,6 +76,14 @@ def as_texts(values: Mapping[str, object]) -> dict[str, str]:
 def faces_of(trained: Trained) -> str:
     """How evaluation cuts pictures to faces."""
     return str(dict(trained.run.cell.recipe_values()).get("faces", "none"))
+
+
+def plugin_files(trained: Trained, catalog: Catalog) -> tuple[str, ...]:
+    """Names of the user's own files that the backbone comes from; empty for an installed plugin."""
+    owners = {name for name, _ in catalog.sources(trained.backbone.name, trained.run.cell.strategy, ())}
+    own = {name for name, _ in catalog.sources("", trained.run.cell.strategy, ())}
+    plugins = [each for each in catalog.plugins() if each.name in owners - own and each.path is not None]
+    return tuple(each.path.name for each in plugins if each.path and each.origin == str(each.path))
 
 
 def chain_datasets(trained: Trained, store: Store) -> tuple[str, ...]:

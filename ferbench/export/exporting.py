@@ -146,6 +146,7 @@ def _named(trained: Trained, known: Mapping[str, object], folder: Path) -> Expor
         grey=trained.stage.recipe.grey,
         temperature=trained.temperature,
         faces=str(known["faces"]),
+        plugins=tuple(known["plugins"]),  # type: ignore[arg-type]
         licences=dict(known["licences"]),  # type: ignore[call-overload]
         folder=str(folder),
         files=(),

@@ -134,6 +134,11 @@ def _exported(whole: WholeNetwork, opset: int, *, any_number: bool) -> ModelProt
     if program is None:
         raise ExportError("torch's exporter has written nothing")
     proto: ModelProto = program.model_proto
+    # Where the network computes with a size itself, torch writes the example's size into the file and says nothing.
+    shape = proto.graph.input[0].type.tensor_type.shape.dim
+    free = ("n", "height", "width") if any_number else ("height", "width")
+    if fixed := [name for name, each in zip(free, shape[3 - len(free) :], strict=False) if not each.dim_param]:
+        raise ExportError(f"torch cannot write the network as ONNX for any {' and '.join(fixed)}")
     return proto
 
 

@@ -53,7 +53,9 @@ class ExportedNetwork:
         return probabilities.numpy(), logits.numpy()
 
 
-def load_exported(folder: str | Path, backbone: str | None = None, plugins: Sequence[Path] = ()) -> ExportedNetwork:
+def load_exported(
+    folder: str | Path, backbone: str | None = None, plugins: Sequence[str | Path] = ()
+) -> ExportedNetwork:
     """Read what `ferbench export` has written.
 
     Parameters
@@ -67,7 +69,9 @@ def load_exported(folder: str | Path, backbone: str | None = None, plugins: Sequ
     UnknownName : no plugin here provides the backbone
     """
     about = _read_config(Path(folder) / CONFIG)
-    return read_exported(Path(folder), Catalog.load(plugins).backbone(backbone or about["backbone"]))
+    return read_exported(
+        Path(folder), Catalog.load([Path(each) for each in plugins]).backbone(backbone or about["backbone"])
+    )
 
 
 def read_exported(folder: Path, backbone: Backbone) -> ExportedNetwork:

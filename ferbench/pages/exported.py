@@ -46,6 +46,7 @@ class Exported:
 
     backbone : without folders of this machine
     library : name and version of what defines the network; may be empty
+    plugins : names of the user's own files that the backbone comes from
     licences : in words, by backbone and dataset of the chain; empty where none is told
     temperature : what logits are divided by; None where the run has none
     faces : how evaluation cuts pictures to faces before they are shown; `none` shows them whole
@@ -68,6 +69,7 @@ class Exported:
     grey: bool
     temperature: float | None
     faces: str
+    plugins: tuple[str, ...]
     licences: Mapping[str, str]
     folder: str
     files: tuple[ExportedFile, ...]

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 from ferbench.catalog import Catalog
-from ferbench.components import PERMITS, Permit
+from ferbench.components import Permit
 from ferbench.errors import StoreError
 from ferbench.leaderboard import BoardTable, failures_without_board, leaderboards
 from ferbench.pages.board import BoardPage
@@ -30,6 +30,9 @@ from ferbench.snapshot.redaction import without_folders
 from ferbench.store import Store
 
 _Public = TypeVar("_Public")
+
+#: What a site may show of samples; weights are none of its files.
+SHOWN: tuple[Permit, ...] = ("ids", "groups", "pictures")
 
 #: Which published figures are shown: those of the boards' datasets, all, or none.
 References = Literal["own", "all", "none"]
@@ -72,9 +75,13 @@ def gathered(
 
     Raises
     ------
-    UnknownName, UsageError : no such row, no such condition, or nothing that fits
+    UnknownName, UsageError : no such row, no such condition, nothing that fits, or saliency without captum
     StoreError : a store that cannot be read
     """
+    if choice.saliency:
+        from ferbench.saliency import check_installed
+
+        check_installed()
     summaries = store.leaderboard_rows()
     entries = {entry[:10] for entry in chosen_entries(store, choice.rows, choice.where).entries}
     ranked = leaderboards(summaries, store.speed_measurements())
@@ -83,6 +90,8 @@ def gathered(
     permits = permits_of(catalog.dataset)
     reading = _Reading(store, catalog, settings, choice, summaries, warn)
     pages = tuple([_page(table, permits, choice, reported, reading.lacking(table)) for table in tables])
+    if choice.saliency and not any("pictures" in page.shown for page in pages):
+        warn("no saliency: no pictures of samples are shown, beside which it stands")
     targets = {page.table.board.target for page in pages}
     others = tuple([each for each in reported if each.dataset not in targets]) if choice.references == "all" else ()
     lost = tuple([_public(each) for each in failures_without_board(summaries) if each.row in entries])
@@ -109,8 +118,8 @@ def _page(
     return BoardPage(
         table=_public(table),
         reported=tuple([each for each in reported if each.dataset == table.board.target]),
-        shown=tuple([each for each in PERMITS if each in shown]),
-        beyond=tuple([each for each in PERMITS if each in shown - permitted]),
+        shown=tuple([each for each in SHOWN if each in shown]),
+        beyond=tuple([each for each in SHOWN if each in shown - permitted]),
         lacking=lacking,
     )
 
@@ -171,7 +180,7 @@ class _Reading:
         if "pictures" in page.shown:
             pictures = self._pictures
             if self._choice.saliency:
-                saliency = self._saliency.of(*answers[0], hardest_places([said for _, said in answers]))
+                saliency = self._saliency.of(answers, hardest_places([said for _, said in answers]))
         row = self._pages.page(page.table, entry, answers, page.shown, pictures, saliency)
         runs = [run for run, _ in answers]
         chain = [] if runs[0].members else self._chain(runs[0])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from ferbench.catalog import Catalog
 from ferbench.errors import FerbenchError
@@ -13,12 +16,7 @@ from ferbench.store import Store
 
 
 class SaliencyPictures:
-    """Explains answers of rows whose checkpoints are at hand; of others it is said why not.
-
-    Raises
-    ------
-    UsageError : captum is not installed
-    """
+    """Explains answers of rows whose checkpoints are at hand; of others it is said why not."""
 
     def __init__(
         self,
@@ -28,10 +26,8 @@ class SaliencyPictures:
         pictures: SamplePictures,
         warn: Callable[[str], None],
     ) -> None:
-        from ferbench.saliency import check_installed
         from ferbench.trained import bench_of
 
-        check_installed()
         self._store = store
         self._catalog = catalog
         self._settings = settings
@@ -39,21 +35,25 @@ class SaliencyPictures:
         self._warn = warn
         self._bench = bench_of(catalog, settings)
 
-    def of(self, run: Run, said: Predictions, places: Sequence[int]) -> dict[str, bytes]:
-        """PNG files by the samples' ids: what speaks for the answer that the run gave; none where that cannot be told.
+    def of(self, answers: Sequence[tuple[Run, Predictions]], places: Sequence[int]) -> dict[str, bytes]:
+        """PNG files by the samples' ids: what speaks, in the first run, for the answer that most runs gave.
 
-        places : in the order of the run's predictions
+        None where that cannot be told.
+
+        places : in the order of the runs' predictions
         """
         from ferbench.saliency import class_activation, overlaid
         from ferbench.trained import load_trained
 
+        run, said = answers[0]
         images = self._pictures.images(run, places)
         if run.members or not images:
             return {}
         try:
             trained = load_trained(run, self._store, self._catalog, self._settings, self._bench)
-            answers = said.probabilities[list(places)].argmax(axis=1).tolist()
-            maps = class_activation(trained, images, answers)
+            given = np.stack([each.probabilities[list(places)].argmax(axis=1) for _, each in answers])
+            most = [Counter(column).most_common(1)[0][0] for column in given.T.tolist()]
+            maps = class_activation(trained, images, most)
         except FerbenchError as error:
             self._warn(f"row {run.row}: no saliency ({error})")
             return {}

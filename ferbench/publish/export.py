@@ -7,6 +7,7 @@ import dataclasses
 from ferbench.pages.exported import Exported
 from ferbench.publish.layout import PLAIN, Paint, aligned, wrapped
 from ferbench.quantities import joined, size
+from ferbench.snapshot.redaction import CUT
 from ferbench.version import VERSION
 
 #: What a file is, in its line and in the card.
@@ -33,7 +34,7 @@ import numpy as np
 from PIL import Image
 from ferbench.export.reading import load_exported
 
-network = load_exported(".")
+network = load_exported(LOADED)
 face = np.asarray(Image.open("face.png").convert("RGB"))
 probabilities, logits = network(face[None])
 print(network.labels[probabilities[0].argmax()], probabilities[0].max())
@@ -108,8 +109,22 @@ def card_section(exported: Exported) -> list[str]:
     if "model.onnx" in names:
         lines += ["", "## With onnxruntime", "", "```python", *_ONNX.splitlines(), "```"]
     if "model.safetensors" in names:
-        lines += ["", "## With torch", "", "```python", *_SAFETENSORS.splitlines(), "```"]
+        lines += [
+            "",
+            "## With torch",
+            "",
+            "```python",
+            *_SAFETENSORS.replace("LOADED", _loaded(exported)).splitlines(),
+            "```",
+        ]
     return lines
+
+
+def _loaded(exported: Exported) -> str:
+    """What `load_exported` is called with."""
+    named = [f'backbone="{exported.backbone.replace(CUT, "FOLDER/")}"'] if CUT in exported.backbone else []
+    files = ", ".join(f'"{name}"' for name in exported.plugins)
+    return ", ".join(['"."', *named, *([f"plugins=[{files}]"] if files else [])])
 
 
 def _input(exported: Exported) -> str:

@@ -91,11 +91,13 @@ class LogRate:
         return False
 
 
-def figures(loss: float | None, images_per_second: float, stage_left: float, all_left: float | None) -> str:
-    """Loss, speed and time left, of the stage and of the whole command."""
+def figures(
+    loss: float | None, images_per_second: float, stage_left: float, all_left: float | None, making: str = "features"
+) -> str:
+    """Loss, or what is made before there is one, speed and time left, of the stage and of the whole command."""
     rate = _rate(images_per_second)
     whole_time = "unknown" if all_left is None else _calm(all_left)
-    what = "features" if loss is None else f"loss {loss:.3f}"
+    what = making if loss is None else f"loss {loss:.3f}"
     return f"{what}  {rate}  left {_calm(stage_left)}, in all {whole_time}"
 
 

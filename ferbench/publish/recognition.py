@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ferbench.data.given_pictures import STANDARD_INPUT
 from ferbench.pages.recognition import Answerer, Cutting, FaceAnswer, PictureAnswer, PictureFault
 from ferbench.publish.boards_csv import defused
 from ferbench.publish.layout import GAP, PLAIN, Paint, wrapped, wrapped_facts
@@ -68,8 +69,9 @@ def picture_lines(
     answer: PictureAnswer, answerer: Answerer, cutting: Cutting, top: int = TOP, *, width: int, paint: Paint
 ) -> list[str]:
     """One picture at length: each face with bars."""
-    lines = [*wrapped(f"{answer.name}{GAP}{answer.width} x {answer.height}, {_found(answer, cutting)}", width)]
-    lines[0] = lines[0].replace(answer.name, paint.bold(answer.name), 1)
+    called = shown_name(answer.name)
+    lines = [*wrapped(f"{called}{GAP}{answer.width} x {answer.height}, {_found(answer, cutting)}", width)]
+    lines[0] = lines[0].replace(called, paint.bold(called), 1)
     for number, face in enumerate(answer.faces, 1):
         if face.box is not None:
             lines.append(f"{GAP}face {number}, {_place(face)}, score {face.score or 0:.2f}")
@@ -88,10 +90,10 @@ def listed_lines(
     """One picture of many: a line a face."""
     said = [_in_a_row(face, answerer.classes, top) for face in answer.faces]
     room = max(_NAME, width - len(GAP) - max(map(len, said)))
-    name = _ending(answer.name, room)
+    name = _ending(shown_name(answer.name), room)
     if len(said) == 1:
         mark = " (whole)" if answer.whole and cutting.mode != "none" else ""
-        name = _ending(answer.name, max(_NAME, room - len(mark)))
+        name = _ending(shown_name(answer.name), max(_NAME, room - len(mark)))
         return _beside(name + mark, said[0], width, paint)
     lines = [f"{paint.bold(name)}{GAP}{counted(len(said), 'face')}"]
     for number, (face, text) in enumerate(zip(answer.faces, said, strict=True), 1):
@@ -138,6 +140,21 @@ def summary_lines(tally: Tally, answerer: Answerer, cutting: Cutting, *, width: 
     return wrapped_facts([fact for fact in facts if fact], width)
 
 
+def shown_name(name: str) -> str:
+    """A picture's name for people."""
+    return "standard input" if name == STANDARD_INPUT else printable(name)
+
+
+def printable(text: str) -> str:
+    """A text without what a terminal cannot print or would take for a command, as names of files may hold it."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def _valid(name: str) -> str:
+    """A name as UTF-8 can have it, which bytes of a file's name need not be."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def top_expressions(face: FaceAnswer, classes: Sequence[str], top: int | None = None) -> list[tuple[str, float]]:
     """The most probable expressions with their probabilities, most first; all of them for None."""
     order = np.argsort(-face.probabilities, kind="stable")[:top]
@@ -176,7 +193,15 @@ def as_json(
     top: int | None,
     drawn: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The documented shape.
+    """`{"row", "backbone", "strategy", "seeds", "members", "board": {"target", "split", "fingerprint"}, "label_set",
+    "calibrated", "calibrated_seeds", "synthetic", "faces", "face_detector", "notes", "images": [{"path", "width",
+    "height", "whole", "faces": [{"box": [left, top, width, height], "score", "expressions": [{"name",
+    "probability"}]}], "annotated"}], "errors": [{"path", "error"}]}`.
+
+    Pixels are those of the picture turned upright; `box` and `score` are null where it was taken whole. `calibrated` is
+    true where every seed has a temperature, `synthetic` is none, partly or alone, `faces` is none, crop or align,
+    `members` counts an ensemble's networks. `annotated` is there where pictures were drawn. Expressions come most
+    probable first.
 
     Parameters
     ----------
@@ -185,18 +210,20 @@ def as_json(
     """
     board = answerer.board
     images: list[dict[str, Any]] = []
+    errors: list[dict[str, str]] = []
     for answer in answers:
         if isinstance(answer, PictureFault):
+            errors.append({"path": _valid(answer.name), "error": _valid(answer.line)})
             continue
         image: dict[str, Any] = {
-            "path": answer.name,
+            "path": _valid(answer.name),
             "width": answer.width,
             "height": answer.height,
             "whole": answer.whole,
             "faces": [_face_json(face, answerer.classes, top) for face in answer.faces],
         }
         if drawn:
-            image["annotated"] = drawn.get(answer.name)
+            image["annotated"] = drawn.get(answer.name) and _valid(drawn[answer.name])
         images.append(image)
     return {
         "row": answerer.row,
@@ -213,7 +240,11 @@ def as_json(
         "face_detector": cutting.detector,
         "notes": notes(answerer, cutting),
         "images": images,
-        "errors": [{"path": each.name, "error": each.line} for each in answers if isinstance(each, PictureFault)],
+        "errors": [
+            {"path": _valid(each.name), "error": _valid(each.line)}
+            for each in answers
+            if isinstance(each, PictureFault)
+        ],
     }
 
 
@@ -231,7 +262,7 @@ def as_csv(answers: Sequence[PictureAnswer | PictureFault], answerer: Answerer) 
             place = ("", "", "", "") if box is None else (box.left, box.top, box.width, box.height)
             score = "" if face.score is None else face.score
             ((expression, _),) = top_expressions(face, answerer.classes, 1)
-            row = [defused(answer.name), number, *place, score, expression]
+            row = [defused(_valid(answer.name)), number, *place, score, expression]
             writer.writerow([*row, *(repr(float(value)) for value in face.probabilities)])
     return stream.getvalue()
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ferbench import Dataset, Samples, hookimpl
-from ferbench.components import Role
+from ferbench.components import Permit, Role
 from ferbench_plugins.fer2013.layouts import read_split, splits_there
 from ferbench_plugins.fer2013.places import locate, splits_shown
 from ferbench_plugins.fer2013.published import CLASSES, COUNTS, SPLITS, TOGETHER
@@ -54,6 +54,10 @@ def roles_at(root: Path) -> Mapping[Role, str]:
     return {**roles, "report": TOGETHER} if TOGETHER in there else roles
 
 
+#: Ids count a file's rows, and are published with FER+'s labels.
+PERMITTED: tuple[Permit, ...] = ("ids",)
+
+
 @hookimpl
 def ferbench_register_datasets() -> Iterable[Dataset]:
     return [
@@ -74,7 +78,6 @@ def ferbench_register_datasets() -> Iterable[Dataset]:
                 "contests, ICONIP 2013, arXiv 1307.0414"
             ),
             licence="Kaggle's competition terms: not redistributable, never bundled",
-            # They count a file's rows, and are published with FER+'s labels.
-            licence_permits=("ids",),
+            licence_permits=PERMITTED,
         )
     ]

@@ -138,7 +138,7 @@ def _seen(network: Any, image: NDArray[np.uint8], look: _Look) -> list[Face]:
     ]
 
 
-def _answers(network: Any, shown: NDArray[np.uint8]) -> list[tuple[NDArray[np.float64], float]]:
+def _answers(network: Any, shown: NDArray[Any]) -> list[tuple[NDArray[np.float64], float]]:
     """What the network says of BGR pixels: corner, size and five points of each face, float64 [7, 2], and its score."""
     import numpy as np
 
@@ -148,7 +148,7 @@ def _answers(network: Any, shown: NDArray[np.uint8]) -> list[tuple[NDArray[np.fl
     return [(row[:14].reshape(7, 2), min(max(float(row[14]), 0.0), 1.0)) for row in rows if min(row[2:4]) > 0]
 
 
-def _moved(points: NDArray[np.float64], matrix: NDArray[np.float64]) -> Any:
+def _moved(points: NDArray[np.float64], matrix: NDArray[Any]) -> Any:
     """Points [n, 2] where an affine map [2, 3] takes them, as tuples."""
     return tuple(map(tuple, (points @ matrix[:, :2].T + matrix[:, 2]).tolist()))
 

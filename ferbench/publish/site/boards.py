@@ -20,7 +20,7 @@ from ferbench.reported_results import STATUS
 #: What stands where a row passed through no auxiliary.
 NO_AUXILIARY = "none"
 
-#: What is asked for, in words.
+#: What licences permit or withhold, in words.
 PERMIT_WORDS: dict[Permit, str] = {
     "ids": "the ids of samples",
     "groups": "the names of films or subjects",
@@ -105,7 +105,7 @@ def board_html(page: BoardPage, shell: Shell, *, compared: bool) -> str:
         downloads=DOWNLOADS,
         permitted=permits_words([each for each in page.shown if each not in page.beyond]),
         beyond=permits_words(page.beyond),
-        withheld=permits_words([each for each in PERMIT_WORDS if each not in page.shown]),
+        withheld=permits_words([each for each in PERMIT_WORDS if each not in {*page.shown, "weights"}]),
     )
 
 

@@ -108,10 +108,12 @@ def _sentence(page: RowPage) -> str:
         part = entry.train_fraction
         start += f" on {100 * part:.3g} % of {board.target}'s train samples" if 0 < part < 1 else ""
     seeds = counted(len(entry.seeds), "seed")
+    place = f"It has rank {entry.rank} among the {whole(page.rows)} rows of its board."
+    if page.rows == 1:
+        place = "It is the only row of its board."
     return (
         f"{start}, answers {percent(entry.accuracy.mean)} % of the {whole(board.n)} samples of {board.target} "
-        f"{board.split} right ({_ends(entry.accuracy)}; {seeds}). It has rank {entry.rank} among "
-        f"{counted(page.rows, 'row')} of its board."
+        f"{board.split} right ({_ends(entry.accuracy)}; {seeds}). {place}"
     )
 
 
@@ -328,7 +330,7 @@ def _temperature(page: RowPage) -> str:
     on = f"fitted on select (n {whole(found.select_n)})"
     one = f"The temperature {found.temperature:.3g} was {on}; it changes"
     several = f"Temperatures were {on}, one a seed, {found.temperature:.3g} in the mean; they change"
-    text = f"{one if len(page.seeds) == 1 else several} no answer, and no score on the board is computed at one."
+    text = f"{one if len(page.seeds) == 1 else several} no answer, and scores on the board are without."
     if any(each.temperature is not None and is_bound(each.temperature) for each in page.seeds):
         text += " Where it is an end of what is tried, select has no best one."
     return text

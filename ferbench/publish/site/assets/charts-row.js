@@ -55,7 +55,7 @@
         marginTop: 28,
         marginBottom: 42,
         x: { label: "images seen →", tickFormat: (value) => (value >= 1000 ? `${value / 1000} k` : `${value}`), ticks: Math.max(3, Math.round(width / 110)), domain: [0, Math.max(...data.ends)] },
-        y: { label: `↑ ${label}`, nice: true },
+        y: fraction ? { label: `↑ ${label}`, domain: [0, 100] } : { label: `↑ ${label}`, nice: true },
         marks,
       }));
     };
