@@ -186,8 +186,8 @@ def test_help_imports_click_and_nothing_heavy() -> None:
 
 def test_the_commands_are_these_and_each_explains_itself(ferbench_: Call) -> None:
     assert sorted(root.commands) == [
-        *("cache", "compare", "datasets", "doctor", "ensemble", "leaderboard", "merge", "plan", "plugins"),
-        *("predictions", "run", "snapshot", "speed", "verify"),
+        *("cache", "compare", "datasets", "doctor", "ensemble", "export", "leaderboard", "merge", "plan", "plugins"),
+        *("predict", "predictions", "publish", "run", "snapshot", "speed", "verify"),
     ]
     for name in root.commands:
         assert "Usage: ferbench" in ferbench_(name, "--help").stdout

@@ -35,6 +35,7 @@ from ferbench.export.reading import load_exported, read_exported
 from ferbench.export.trial import random_pictures
 from ferbench.export.whole_network import WholeNetwork
 from ferbench.pages.exported import Exported
+from ferbench.publish.export import card_section
 from ferbench.records import Run
 from ferbench.reliability import scaled
 from ferbench.settings import Settings

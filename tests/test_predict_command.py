@@ -116,7 +116,7 @@ def test_json_says_the_same_of_files_patterns_and_standard_input(predict: Call, 
     found = json.loads(predict("pictures/*.png", "pictures/more/*.jpg", "-", "--json", stdin=content).stdout)
     assert {"row", "board", "label_set", "calibrated", "images", "errors", "notes", "seeds", "synthetic"} <= set(found)
     assert (found["label_set"], found["calibrated"], found["seeds"]) == ("basic7", True, [0, 1])
-    assert (found["faces"], found["face_detector"], found["errors"]) == ("align", "yunet", [])
+    assert (found["faces"], found["face_detector"], found["errors"]) == ("crop", "yunet", [])
     assert (found["board"]["target"], found["board"]["split"]) == ("small", "te")
     first, turned, piped = found["images"]
     assert [each["path"] for each in found["images"]] == ["pictures/astronaut.png", "pictures/more/turned.jpg", "-"]

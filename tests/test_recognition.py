@@ -197,7 +197,7 @@ def test_a_row_of_whole_pictures_has_faces_looked_for_where_that_can_be_done(
     mine = answered.recogniser  # type: ignore[attr-defined]
     catalog = with_detectors()
     _, cutting = cutting_for("auto", mine.stages, bench.catalog, 12)
-    assert (cutting.mode, cutting.detector, cutting.why) == ("align", "yunet", "")
+    assert (cutting.mode, cutting.detector, cutting.why) == ("crop", "yunet", "")
     named = catalog.face_detector
     monkeypatch.setattr(catalog, "face_detector", lambda name: named("lame"))
     cutter, cutting = cutting_for("auto", mine.stages, catalog, 12)
@@ -207,6 +207,25 @@ def test_a_row_of_whole_pictures_has_faces_looked_for_where_that_can_be_done(
     assert len(cutter(np.zeros((5, 5, 1), np.uint8))) == 1
     with pytest.raises(PluginError, match=r"^face detector lame needs a library"):
         cutting_for("crop", mine.stages, catalog, 12)
+
+
+def test_a_picture_that_is_one_face_is_shown_as_it_is_and_its_box_told() -> None:
+    def looked(face: Face) -> Faces:
+        return Faces(FaceDetector("one", 1, lambda image: [face]), "crop", 12, as_they_are=True)
+
+    large, small = Face((4.0, 4.0, 36.0, 40.0), 0.9), Face((4.0, 4.0, 20.0, 22.0), 0.9)
+    square, wide = (np.arange(48 * width).reshape(48, width, 1).astype(np.uint8) for width in (48, 70))
+    ((of_large,), (of_small,), (of_wide,)) = (
+        looked(large)(square),
+        looked(small)(square),
+        looked(Face((4.0, 4.0, 50.0, 40.0), 0.9))(wide),
+    )
+    assert of_large.box == Box(4, 4, 36, 40) and of_large.pixels is square
+    assert of_small.pixels.shape == of_wide.pixels.shape == (12, 12, 1)
+    np.testing.assert_array_equal(of_small.pixels, cut(square, small, "crop", 12))
+    # Where faces were asked for, or trained on, every one is cut.
+    (asked,) = Faces(FaceDetector("one", 1, lambda image: [large]), "crop", 12)(square)
+    np.testing.assert_array_equal(asked.pixels, cut(square, large, "crop", 12))
 
 
 def test_real_photographs(answered: Callable[..., list[PictureAnswer]], bench: Bench) -> None:

@@ -67,7 +67,7 @@ def export(
     asked: str | None,
     as_json: bool,
 ) -> None:
-    """Write the trained network of ROW into DIR, for use without ferbench.
+    """Write the network of ROW for other programs.
 
     model.onnx takes pictures of any size and gives calibrated probabilities, preprocessing inside; it is compared with
     torch on the row's own report split before it is written. model.safetensors has the weights, config.json what they

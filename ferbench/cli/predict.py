@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     default="auto",
     show_default=True,
     help="How pictures are cut: none takes them whole, crop cuts to each face, align turns it upright too; auto does "
-    "as the row was trained, else align where a face detector works.",
+    "as the row was trained, else crops pictures that are more than a face.",
 )
 @click.option(
     "--top",

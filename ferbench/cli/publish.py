@@ -74,7 +74,7 @@ def publish(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write a site into DIR that opens from disk: boards, rows, comparisons.
+    """Write boards, rows and comparisons as a site.
 
     It needs no server and no network: open DIR/index.html. The same rows give the same bytes. A site that lies in DIR
     already is brought up to date. Without ROW, all rows are published.

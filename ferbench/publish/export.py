@@ -104,7 +104,7 @@ def card_section(exported: Exported) -> list[str]:
     lines += [f"- `{name}`: {about[name]}" for name in about if name in names]
     said = [*_interface(exported), *_checked(exported), *_limits(exported), *_passing_on(exported)]
     if exported.library and "model.safetensors" in names:
-        said.append(f"Weights have the names that {exported.library} gives them.")
+        said.append(f"Weights have the names of the backbone's module, which is built with {exported.library}.")
     lines += ["", *said]
     if "model.onnx" in names:
         lines += ["", "## With onnxruntime", "", "```python", *_ONNX.splitlines(), "```"]
