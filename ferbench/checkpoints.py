@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ferbench.errors import CheckpointError, CheckpointLost
 from ferbench.recent_states import RecentStates
+from ferbench.whole_files import whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,29 +25,14 @@ def write_whole(path: Path, content: bytes, what: str) -> None:
     ------
     CheckpointError : the folder cannot be written or the disk is full; nothing is left behind
     """
-    folder = path.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix="new-", dir=folder)
-    except OSError as error:
-        raise CheckpointError(
-            f"{what} folder {folder} cannot be written: {error.strerror or error}; "
-            "free room or name another folder with FERBENCH_CACHE"
-        ) from error
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with whole_file(path) as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except OSError as error:
         raise CheckpointError(
-            f"{what} of {len(content) / 1e6:.0f} MB cannot be written to {folder}: "
+            f"{what} of {len(content) / 1e6:.0f} MB cannot be written to {path.parent}: "
             f"{error.strerror or error}; free room or name another folder with FERBENCH_CACHE"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _used_now(path: Path) -> None:

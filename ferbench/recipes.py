@@ -22,8 +22,8 @@ class Recipe:
     Units: `images_seen` counts training images over the whole chain (in a resolved stage: of that stage); `warmup` and
     `target_share` are fractions; `lr` is the peak learning rate at the given batch size. `trainable` is `all`, `head`,
     or the dotted name of a module of the backbone: that one and what is registered after it is trained, the rest not.
-    `faces` says what of a picture is looked at, in training and in evaluation: all of it, or what `faces.cut` makes of it.
-    `face_detector` names what finds the face; `auto` is the one that is the default.
+    `faces` says what of a picture is looked at, in training and in evaluation: all of it, or what `faces.cut` makes of
+    it. `face_detector` names what finds the face; `auto` is the one that is the default.
     """
 
     images_seen: int = 200_000

@@ -28,7 +28,7 @@ FLOORS: tuple[tuple[int, str], ...] = (
     (1, "components"),
     (1, "hookspecs"),
     (2, "anatomy defaults expressions initialisation memory plugin_source quantities recent_states references"),
-    (2, "pseudonyms resampling settings"),
+    (2, "pseudonyms resampling settings whole_files"),
     (2, "metrics placed_module prediction_hash state_dicts"),
     (2, "accelerator contract environment flops matrix over_seeds pretrained trainable weights"),
     (2, "composition matrix_file occupancy reported_results shelf"),

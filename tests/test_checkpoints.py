@@ -121,7 +121,7 @@ def test_a_size_limit_of_the_system_is_told_in_one_line(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("a file")
-    with pytest.raises(CheckpointError, match=r"checkpoint folder .*checkpoints cannot be written: File exists"):
+    with pytest.raises(CheckpointError, match=r"checkpoint of 0 MB cannot be written to .*checkpoints: File exists"):
         Checkpoints(tmp_path).save(NAME, module())
 
 

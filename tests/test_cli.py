@@ -66,6 +66,8 @@ def network(num_classes, image_size):
 
     class Slow(nn.Identity):
         def forward(self, images):
+            if mark := os.environ.get("TINY_MARK"):
+                Path(mark).touch()
             time.sleep(float(os.environ.get("TINY_SLEEP", "0")))
             return images
 

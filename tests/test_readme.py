@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -12,10 +14,22 @@ from click.testing import CliRunner
 
 from ferbench.catalog import Catalog
 from ferbench.cli import root
+from ferbench.competitors import (
+    Question,
+    choose,
+    compare_boards,
+    name_competitors,
+    property_key,
+    read_answers,
+)
 from ferbench.plugin_source import from_file
+from ferbench.publication.from_snapshot import opened_snapshot
+from ferbench.row_filter import parse_where
 from ferbench.testing import check_strategy
 
-README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+SNAPSHOT = ROOT / "results" / "evidence-cpu-2.14.1"
 CALLS = sorted(
     {
         line.strip()
@@ -38,6 +52,41 @@ def test_every_call_in_the_readme_parses(call: str) -> None:
     command = root.get_command(click.Context(root), name)
     assert command is not None, f"README calls {name!r}, which is no command"
     command.make_context(name, list(arguments), resilient_parsing=False)
+
+
+def _table(lines: Iterable[str], first: str) -> list[dict[str, str]]:
+    """The Markdown table whose first title is `first`, a line a row."""
+    found = list(itertools.dropwhile(lambda line: not line.startswith(f"| {first} |" if first else "| |"), lines))
+    rows = [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in itertools.takewhile(lambda line: line.startswith("|"), found)
+    ]
+    return [dict(zip(rows[0], row, strict=True)) for row in rows[2:]]
+
+
+def test_the_board_of_the_readme_is_the_snapshots() -> None:
+    page = _table((SNAPSHOT / "leaderboard.md").read_text("utf-8").splitlines(), "#")
+    shown = _table(README.splitlines(), "#")
+    assert len(shown) == 6
+    for mine, there in zip(shown, page, strict=False):
+        assert mine == {title: there[title] for title in mine}
+
+
+def test_the_comparisons_of_the_readme_are_the_snapshots() -> None:
+    question = Question((), parse_where(()), (property_key("strategy"),))
+    with opened_snapshot(SNAPSHOT) as store:
+        chosen, _ = choose(question, store.leaderboard_rows())
+        boards, _ = name_competitors(question, chosen)
+        (board,) = compare_boards([read_answers(each, store.run_predictions) for each in boards]).boards
+    shown = {line[""]: line for line in _table(README.splitlines(), "")}
+    pairs = {(pair.a, pair.b): pair for pair in board.pairs}
+    for (a, b), pair in pairs.items():
+        first, second, sign = (a, b, 1) if shown.get(a, {}).get(b) else (b, a, -1)
+        words = f"{100 * sign * pair.difference:+.1f}"
+        said = f"**{words}**" if pair.verdict != "undecided" else words
+        assert shown[first][second] == f"{said} ({pair.holm_p:.2g})"
+        assert shown[first]["accuracy %"] == f"{100 * board.means[first]:.1f}"
+    assert len(pairs) == 15
 
 
 def test_there_are_calls_to_check() -> None:

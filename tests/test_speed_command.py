@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -174,11 +175,16 @@ def test_a_wrong_call_is_one_line(ferbench_: Call, line: str, said: str) -> None
 
 def test_ctrl_c_says_that_nothing_was_stored(home: Path) -> None:
     command = [sys.executable, "-m", "ferbench", "--plugin", "tiny_plugin.py", "speed", "-b", "tinynet"]
-    # Slow enough to be in the middle of it when the signal comes.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TINY_SLEEP": "0.05"}
+    # Slow enough to be in the middle of it when the signal comes, which is not before it has begun.
+    mark = home / "measuring"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TINY_SLEEP": "0.05", "TINY_MARK": str(mark)}
     with subprocess.Popen(command, cwd=home, env=environment, text=True, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         assert process.stderr.readline().startswith("Measuring on cpu")
+        until = time.monotonic() + 60
+        while not mark.exists():
+            assert process.poll() is None and time.monotonic() < until
+            time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
     assert process.returncode == 130

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ferbench.cache.folder import TEMPORARY
 from ferbench.cli.stopping import StopRequest
 from ferbench.store import open_store
+from ferbench.whole_files import TEMPORARY
 
 PLUGIN = """
 import time

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 def plugins(context: click.Context, name: str | None, as_json: bool) -> None:
     """List plugins and what they provide, or show NAME.
 
-    NAME is a backbone, dataset, strategy or face detector, which is shown with its citation and licence, or a plugin. Without it,
-    broken plugins are listed with the reason.
+    NAME is a backbone, dataset, strategy or face detector, which is shown with its citation and licence, or a plugin.
+    Without it, broken plugins are listed with the reason.
     """
     from ferbench.fingerprints import as_plain
     from ferbench.publish.catalogs import plugin_lines

@@ -17,6 +17,7 @@ from torch import Tensor
 from ferbench.data.blocks import reduced_blocks
 from ferbench.data.transfer import moved, sent
 from ferbench.errors import DatasetError
+from ferbench.whole_files import TEMPORARY
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -125,7 +126,7 @@ class ImageFiles:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for _ in range(2):
-                handle, name = tempfile.mkstemp(prefix="new-", dir=self.folder)
+                handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=self.folder)
                 os.close(handle)
                 temporary.append(Path(name))
             with temporary[0].open("wb") as file:

@@ -26,6 +26,7 @@ from ferbench.data.walk import Entry, walk
 from ferbench.errors import DatasetError
 from ferbench.expressions import expression
 from ferbench.fingerprints import fingerprint
+from ferbench.whole_files import TEMPORARY
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -182,7 +183,7 @@ class SplitCache:
         shrunk = 0
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix="new-", dir=self._folder))
+            temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self._folder))
         except OSError as error:
             raise self._unwritable(error) from error
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from ferbench.data.split_cache import LARGEST_SIDE
 from ferbench.errors import DatasetError
 from ferbench.faces.finding import found_faces, main_face
 from ferbench.fingerprints import fingerprint
+from ferbench.whole_files import whole_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,24 +71,14 @@ class FaceFiles:
         return rows
 
     def _write(self, path: Path, rows: NDArray[np.float32]) -> None:
-        temporary: Path | None = None
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix="new-", dir=self.folder)
-            temporary = Path(name)
-            with os.fdopen(handle, "wb") as file:
+            with whole_file(path) as file:
                 np.save(file, rows, allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
         except OSError as error:
             raise DatasetError(
                 f"cache folder {self.folder} cannot be written: {error.strerror or error}; free room or name another "
                 "folder with FERBENCH_CACHE"
             ) from error
-        finally:
-            if temporary is not None:
-                temporary.unlink(missing_ok=True)
 
 
 def _read(path: Path, count: int) -> NDArray[np.float32] | None:

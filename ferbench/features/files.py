@@ -21,6 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ferbench.whole_files import TEMPORARY, whole_file
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -131,7 +133,7 @@ class FeatureWriter:
 
     def _open(self) -> None:
         self._files.folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix="new-", suffix=".npy", dir=self._files.folder)
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=".npy", dir=self._files.folder)
         # Without a buffer: what was written before the disk was full can be read again.
         self._file, self._path = os.fdopen(handle, "wb", buffering=0), Path(name)
         header = io.BytesIO()
@@ -154,13 +156,8 @@ class FeatureWriter:
             "bytes": size,
             "sha256": self._digest.hexdigest(),
         }
-        handle, name = tempfile.mkstemp(prefix="new-", suffix=".json", dir=self._files.folder)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(table, file)
-            Path(name).replace(self._files.table)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with whole_file(self._files.table, durable=False) as file:
+            file.write(json.dumps(table).encode())
 
     def _into_memory(self) -> None:
         """Go on in memory with the rows that the file has taken."""

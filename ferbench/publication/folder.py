@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ferbench.errors import FerbenchError, UsageError
+from ferbench.whole_files import whole_file
 
 #: Lists a site's files, so that the next publication knows which of them are its own.
 MANIFEST = "site.json"
@@ -130,19 +129,8 @@ def _write(folder: Path, name: str, content: bytes) -> None:
         # Left as it is, so that what copies the site elsewhere copies only what has changed.
         if path.stat().st_size == len(content) and path.read_bytes() == content:
             return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        # As any other new file; mkstemp's can be read by its owner alone.
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(path, hidden=True, durable=False) as file:
+        file.write(content)
 
 
 def _remove(folder: Path, name: str) -> bool:

@@ -23,6 +23,7 @@ from ferbench.settings import Settings
 from ferbench.snapshot import read_store
 from ferbench.snapshot.licence import names_of, withheld_of
 from ferbench.store import Store, open_store
+from ferbench.whole_files import whole_file
 
 #: The pages of a snapshot.
 PAGES = ("leaderboard.md", "leaderboard.html")
@@ -99,7 +100,8 @@ def write_pages(folder: Path) -> int:
     pages = snapshot_pages(folder)
     try:
         for name, content in pages.items():
-            (folder / name).write_bytes(content)
+            with whole_file(folder / name, hidden=True) as file:
+                file.write(content)
     except OSError as error:
         raise StoreError(f"the pages of {folder} cannot be written ({one_line(error)}): name another folder") from error
     return sum(map(len, pages.values()))

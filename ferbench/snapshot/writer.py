@@ -6,10 +6,7 @@ import csv
 import dataclasses
 import gzip
 import io
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +21,7 @@ from ferbench.snapshot.licence import Names, Permits, names_of, nothing, withhel
 from ferbench.snapshot.redaction import published, withheld
 from ferbench.snapshot.rounding import rounded_figures, shared, six_digits, spelled
 from ferbench.store import KeptRun
+from ferbench.whole_files import whole_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +69,10 @@ def write_snapshot(folder: Path, runs: Iterable[KeptRun], permits: Permits = not
     blocks = list(_blocks(kept))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _replacing(folder / RUNS_FILE) as file:
+        with whole_file(folder / RUNS_FILE, hidden=True) as file:
             for line in _lines([rounded_figures(each) for each in kept], blocks):
                 file.write(f"{canonical_json(line)}\n".encode())
-        with _replacing(folder / PREDICTIONS_FILE) as file:
+        with whole_file(folder / PREDICTIONS_FILE, hidden=True) as file:
             _write_predictions(file, kept, blocks)
         size_bytes = sum((folder / name).stat().st_size for name in (RUNS_FILE, PREDICTIONS_FILE))
     except OSError as error:
@@ -197,20 +195,3 @@ def _rows(block: _Block, columns: Sequence[str]) -> Iterator[list[str]]:
 
 def _classes(run: Run) -> tuple[str, ...]:
     return label_set(run.cell.recipe.label_set).classes
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the other's place once it is whole."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        # As any other new file; mkstemp's can be read by its owner alone.
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(name).chmod(0o666 & ~mask)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
