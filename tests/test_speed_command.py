@@ -23,14 +23,23 @@ from ferbench.speed import Measuring
 from ferbench.store import open_store
 
 PLUGIN = """
+import os, time
+from pathlib import Path
 from ferbench import Backbone, Dataset, Samples, hookimpl
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
 def network(num_classes, image_size):
     from torch import nn
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(),
-                         nn.Linear(64, num_classes))
+
+    class Slow(nn.AdaptiveAvgPool2d):
+        def forward(self, images):
+            if mark := os.environ.get("TINY_MARK"):
+                Path(mark).touch()
+                time.sleep(0.05)
+            return super().forward(images)
+
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), Slow(4), nn.Flatten(), nn.Linear(64, num_classes))
 
 def misfit(num_classes, image_size):
     from torch import nn
@@ -177,7 +186,7 @@ def test_ctrl_c_says_that_nothing_was_stored(home: Path) -> None:
     command = [sys.executable, "-m", "ferbench", "--plugin", "tiny_plugin.py", "speed", "-b", "tinynet"]
     # Slow enough to be in the middle of it when the signal comes, which is not before it has begun.
     mark = home / "measuring"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TINY_SLEEP": "0.05", "TINY_MARK": str(mark)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TINY_MARK": str(mark)}
     with subprocess.Popen(command, cwd=home, env=environment, text=True, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         assert process.stderr.readline().startswith("Measuring on cpu")
