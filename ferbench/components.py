@@ -167,7 +167,8 @@ Point = tuple[float, float]
 class Face:
     """A face in a picture.
 
-    box : left, top, width and height in pixels, as `Point` counts them; it may reach beyond the picture
+    box : left, top, width and height in pixels, as `Point` counts them; it may reach beyond the picture, but not lie
+        outside it
     score : how sure the detector is, 0 to 1
     landmarks : right eye (the person's own, left in the picture), left eye, tip of the nose, right and left corner of
         the mouth; None where the detector finds none
@@ -190,7 +191,8 @@ class FaceDetector:
     name : what users give as the recipe value `face_detector`
     version : raised by the plugin's author whenever `detect` finds other faces in the same picture
     detect : `detect(image)` of uint8 [H, W, 3], RGB, any size, gives all faces in it, in any order; the same ones every
-        time. Raises PluginError in one line where a library that it needs is not installed
+        time; none reaches further beyond the picture than 10 of its longer sides. Raises PluginError in one line where
+        a library that it needs is not installed
     default : taken where no detector is named
     citation, licence : of the method and of its weights
     library : name and version of the library that computes, part of the fingerprint

@@ -5,7 +5,8 @@ FerbenchError                exit code 1, one line for people
 │   ├── UnknownName          no component of that name, with a suggestion
 │   └── RecipeError          a recipe key or value that does not fit
 ├── PluginError              a plugin that breaks the contract
-│   └── DuplicateName        two plugins claim one name
+│   ├── DuplicateName        two plugins claim one name
+│   └── DetectorMissing      the face detector that a stage's faces were found by is not here
 ├── DatasetError             data that cannot be read or used
 │   ├── SplitMissing         a copy without that split
 │   └── DatasetMissing       not found; names the steps to get it
@@ -87,6 +88,22 @@ class DuplicateName(PluginError):
     def __init__(self, kind: str, name: str, first: str, second: str) -> None:
         super().__init__(
             f"{kind} {name!r} is provided twice, by {first} and by {second}: uninstall or rename one of them"
+        )
+
+
+class DetectorMissing(PluginError):
+    """Pictures cannot be cut as a stage had them cut.
+
+    Parameters
+    ----------
+    found_by : identity of the detector that the stage's faces were found by
+    here : what there is in its place, in words
+    """
+
+    def __init__(self, found_by: str, here: str) -> None:
+        super().__init__(
+            f"faces were found by {found_by}, which is not here ({here}): install that one, or run the cell again, "
+            "which makes another row"
         )
 
 

@@ -12,7 +12,8 @@ from typing import Any
 #: Raised when the meaning of a published number changes. Part of every row.
 PROTOCOL_VERSION = 1
 
-#: Raised when the way from stored pixels to network input changes. Part of every stage's fingerprint.
+#: Raised when the way from stored pixels to network input changes, which face a picture is of and how it is cut to it
+#: included. Part of every stage's fingerprint.
 PREPROCESSING_VERSION = 1
 
 

@@ -106,7 +106,6 @@ class Fitting:
         """Train the module by gradient steps; a stage that was kept in the middle goes on from there."""
         stage, recipe, bench = self._stage, self._stage.recipe, self._bench
         samples = self._samples()
-        self._look_for_faces(samples, on_progress)
         labels = [torch.from_numpy(labels_of(part)).to(bench.device) for part in samples]
         counts = np.bincount(np.concatenate([own.cpu().numpy() for own in labels]), minlength=len(stage.classes))
         order = BatchOrder([part.count for part in samples], recipe.mixing, recipe.batch_size, stage.seed, stage.index)
@@ -267,34 +266,6 @@ class Fitting:
         """With the pictures that the network sees: whole, or cut to their faces."""
         return self._bench.cuts.shown(samples, self._stage.recipe)
 
-    def _look_for_faces(self, samples: Sequence[LabelledImages], on_progress: Callable[[Progress], None]) -> None:
-        """In all that is trained on, before anything else, for that may take minutes."""
-        recipe = self._stage.recipe
-        if recipe.faces == "none":
-            return
-        tell = self._counting(sum(part.count for part in samples), on_progress, "faces")
-        before = 0
-        for part in samples:
-            self._bench.cuts.faces(part, recipe, partial(tell, before))
-            before += part.count
-
-    def _counting(
-        self, total: int, on_progress: Callable[[Progress], None], making: str
-    ) -> Callable[[int, int, int], None]:
-        """What tells of images before the steps, and ends the stage where the user asks for an end.
-
-        It is called with the images of parts that are done, and of the part that is not: how many are, and there are.
-        """
-        began = time.perf_counter()
-
-        def tell(before: int, done: int, _: int) -> None:
-            if self._bench.stop():
-                raise KeyboardInterrupt
-            rate = (before + done) / max(time.perf_counter() - began, 1e-9)
-            on_progress(Progress(before + done, total, None, rate, (total - before - done) / rate, making))
-
-        return tell
-
     def _about(self, samples: LabelledImages) -> FeatureInput:
         recipe, backbone = self._stage.recipe, self._backbone
         return FeatureInput(
@@ -313,7 +284,7 @@ class Fitting:
         self, samples: Sequence[LabelledImages], prefix: FrozenPrefix, on_progress: Callable[[Progress], None]
     ) -> list[Features]:
         found: list[Features] = []
-        tell = self._counting(self._stage.feature_images, on_progress, "features")
+        tell = counting(self._bench, self._stage.feature_images, on_progress, "features")
         before = 0
         for part in samples:
             found.append(self._features(part, prefix, self._stage.recipe.views or 1, partial(tell, before)))
@@ -374,6 +345,24 @@ class Fitting:
             return hits / sum(part.count for part in parts)
 
         return accuracy
+
+
+def counting(
+    bench: Workbench, total: int, on_progress: Callable[[Progress], None], making: str
+) -> Callable[[int, int, int], None]:
+    """What tells of images before the steps, and ends the stage where the user asks for an end.
+
+    It is called with the images of parts that are done, and of the part that is not: how many are, and there are.
+    """
+    began = time.perf_counter()
+
+    def tell(before: int, done: int, _: int) -> None:
+        if bench.stop():
+            raise KeyboardInterrupt
+        rate = (before + done) / max(time.perf_counter() - began, 1e-9)
+        on_progress(Progress(before + done, total, None, rate, (total - before - done) / rate, making))
+
+    return tell
 
 
 def labels_of(samples: LabelledImages) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ from ferbench.components import Backbone
 from ferbench.costs import PlanCost, plan_cost, speed_key, typical_speeds
 from ferbench.data.roles import LabelledImages, check_auxiliary, check_target
 from ferbench.environment import automatic_precision
-from ferbench.errors import DatasetError, UsageError, WeightsError
+from ferbench.errors import DatasetError, PluginError, UsageError, WeightsError
 from ferbench.expressions import label_set
 from ferbench.faces import found_faces
 from ferbench.fingerprints import PROTOCOL_VERSION, fingerprint
@@ -198,6 +198,7 @@ class Preparation:
         if self._track:
             targets = {cell.stages[-1]: cell.cell.target for cell in pending}
             tasks = tuple(dataclasses.replace(task, track=targets.get(task.stage.fingerprint)) for task in tasks)
+        self._check_detectors(task.stage for task in tasks)
         cost = self._cost(plan, tasks, calibrate)
         by_name = {task.stage.fingerprint: task for task in tasks}
         order = longest_first([task.stage for task in tasks], cost.stage_seconds)
@@ -271,9 +272,15 @@ class Preparation:
 
     def _face_detector(self, name: str) -> tuple[str, str]:
         detector = self._catalog.face_detector(name)
-        # A library that it lacks is told before anything is trained.
-        found_faces(np.zeros((64, 64, 3), np.uint8), detector)
         return detector.name, detector.identity
+
+    def _check_detectors(self, stages: Iterable[Stage]) -> None:
+        """Raise PluginError where a library is lacking that faces are to be found with: before anything is trained."""
+        for name in dict.fromkeys(stage.recipe.face_detector for stage in stages if stage.detector):
+            try:
+                found_faces(np.zeros((64, 64, 3), np.uint8), self._catalog.face_detector(name))
+            except PluginError as error:
+                raise PluginError(f"{error.line}, or leave faces=none") from error
 
     def _resolve_weights(self, cell: Cell) -> None:
         key = (cell.backbone, cell.weights)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -18,6 +19,8 @@ from ferbench.components import Face, FaceDetector
 from ferbench.contract import AUTO
 from ferbench.data.decoding import decoded_or_fault, reduced
 from ferbench.data.given_pictures import GivenPicture
+from ferbench.data.split_cache import LARGEST_SIDE
+from ferbench.ensembles import mean_temperature
 from ferbench.environment import chosen_device
 from ferbench.errors import DatasetError, FerbenchError, StoreError, UsageError
 from ferbench.faces import cut, found_faces
@@ -35,11 +38,11 @@ from ferbench.trained import Trained, bench_of, load_trained
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: What is said of a picture that is not there, or no more.
+_ABSENT = "it was removed, or is a link to nothing"
+
 #: The longer side of what is kept of a picture: far more than any network sees of a face that fills it.
 _LARGEST = 4096
-
-#: The longer side of a picture that is shown with its explanation.
-_EXPLAINED = 512
 
 #: A picture is one of a face where the face is so much of its longer side, and it is so near to a square. YuNet's boxes
 #: are that large in 98 % of FER2013.
@@ -68,8 +71,8 @@ class Region:
 
 
 def whole(image: NDArray[np.uint8]) -> list[Region]:
-    """A picture as one region."""
-    return [Region(None, None, image)]
+    """A picture as one region, as large as datasets are kept."""
+    return [Region(None, None, reduced(image, LARGEST_SIDE))]
 
 
 #: What cuts a picture to what is answered of it, at least one part.
@@ -81,7 +84,7 @@ class Faces:
     """Cuts pictures to all of their faces; a picture without one is one region.
 
     mode : as faces.cut takes it
-    side : pixels a side of what the network is shown
+    side : pixels a side of what the network is shown, at most
     as_they_are : do not cut a picture that is one face already; its box is told all the same
     """
 
@@ -95,10 +98,13 @@ class Faces:
         found = []
         faces = found_faces(image, self.detector)
         uncut = self.as_they_are and len(faces) == 1 and _fills(faces[0], image.shape)
+        # A small picture stays small, as in training.
+        side = min(self.side, max(image.shape[:2]))
         for face in faces:
             left, top, width, height = face.box
             box = Box(round(left), round(top), max(1, round(width)), max(1, round(height)))
-            found.append(Region(box, face.score, image if uncut else cut(image, face, self.mode, self.side)))
+            pixels = reduced(image, LARGEST_SIDE) if uncut else cut(image, face, self.mode, side)
+            found.append(Region(box, face.score, pixels))
         return found or whole(image)
 
 
@@ -108,22 +114,9 @@ def _fills(face: Face, shape: Sequence[int]) -> bool:
     return shorter >= _SQUARE * longer and max(face.box[2:]) >= _FILLED * longer
 
 
-@dataclass(frozen=True, slots=True)
-class _Voter:
-    """A run's networks with their weights, which sum to 1, and the temperature of what they say together."""
-
-    networks: tuple[tuple[Trained, float], ...]
-    temperature: float | None
-
-    def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        parts = [weight * each.probabilities(images).astype(np.float64) for each, weight in self.networks]
-        mean = np.sum(parts, axis=0).astype(np.float32)
-        return mean if self.temperature is None else scaled(mean, self.temperature)
-
-
 class Recogniser:
-    """Answers with the runs of one row, their networks loaded once: the mean over the runs of their probabilities,
-    each at its own temperature where it has one.
+    """Answers with the runs of one row, their networks loaded once: the mean over the runs of their probabilities, at
+    a temperature that was fitted on what this mean says of select, where there is one.
 
     Parameters
     ----------
@@ -153,22 +146,23 @@ class Recogniser:
             raise UsageError("there is no run to answer with: name a row that has finished")
         prepare_device(chosen_device(settings.device), deterministic=settings.deterministic)
         bench = bench_of(catalog, settings)
-        known: dict[str, Trained] = {}
-
-        def network(run: Run) -> Trained:
-            # A network may be a member of several runs of an ensemble.
-            if run.key not in known:
-                known[run.key] = load_trained(run, store, catalog, settings, bench)
-            return known[run.key]
-
-        self._voters: list[_Voter] = []
+        networks: dict[str, Trained] = {}
+        # A network may be a member of several runs of an ensemble.
+        weights: dict[str, float] = defaultdict(float)
         for run in runs:
             named = zip(members_of(run, store), run.members, strict=True)
-            networks = [(network(each), member.weight) for each, member in named] or [(network(run), 1.0)]
-            temperature = None if run.calibration is None else run.calibration.temperature
-            self._voters.append(_Voter(tuple(networks), temperature))
+            for each, weight in [(each, member.weight) for each, member in named] or [(run, 1.0)]:
+                if each.key not in networks:
+                    networks[each.key] = load_trained(each, store, catalog, settings, bench)
+                weights[each.key] += weight / len(runs)
+        self._votes = tuple((each, weights[key]) for key, each in networks.items())
         first = runs[0]
         assert first.board is not None
+        if len(runs) > 1:
+            # A mean is less sure of itself than what it is of, whose own temperatures would make it less so still.
+            temperature = mean_temperature(runs, store)
+        else:
+            temperature = None if first.calibration is None else first.calibration.temperature
         self.answerer = Answerer(
             row=first.row,
             backbone=first.cell.backbone,
@@ -176,19 +170,20 @@ class Recogniser:
             seeds=tuple(run.cell.seed for run in runs),
             board=first.board,
             label_set=first.cell.recipe.label_set,
-            classes=self._voters[0].networks[0][0].classes,
-            calibrated=sum(voter.temperature is not None for voter in self._voters),
-            members=len(known) if first.members else 0,
+            classes=self._votes[0][0].classes,
+            temperature=temperature,
+            members=len(networks) if first.members else 0,
             synthetic=_synthetic(runs, store),
         )
-        self.stages = tuple(each.stage for each in known.values())
+        self.stages = tuple(each.stage for each in networks.values())
         self.image_size = max(stage.recipe.image_size for stage in self.stages)
 
     def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """float32 [n, C], rows sum to 1, of uint8 [H, W, C] each, of any sizes."""
-        parts = [voter.probabilities(images).astype(np.float64) for voter in self._voters]
-        mean: NDArray[np.float32] = np.mean(parts, axis=0).astype(np.float32)
-        return mean
+        parts = [weight * each.probabilities(images).astype(np.float64) for each, weight in self._votes]
+        mean: NDArray[np.float32] = np.sum(parts, axis=0).astype(np.float32)
+        temperature = self.answerer.temperature
+        return mean if temperature is None else scaled(mean, temperature)
 
     def activations(self, images: Sequence[NDArray[np.uint8]], classes: Sequence[int]) -> list[NDArray[np.float32]]:
         """Of each picture, how much each place speaks for a class: the mean map of all networks, float32 [S, S] with
@@ -198,10 +193,9 @@ class Recogniser:
         ------
         UsageError, PluginError : as saliency.class_activation
         """
-        votes = [(each, weight / len(self._voters)) for voter in self._voters for each, weight in voter.networks]
         size = self.image_size
         total = torch.zeros(len(images), 1, size, size)
-        for each, weight in votes:
+        for each, weight in self._votes:
             maps = torch.from_numpy(class_activation(each, images, classes))[:, None]
             total += weight * functional.interpolate(maps, (size, size), mode="bilinear", align_corners=False)
         most = total.amax(dim=(1, 2, 3), keepdim=True).clamp(min=torch.finfo(total.dtype).tiny)
@@ -224,7 +218,7 @@ class Recogniser:
         explained : add what in each region speaks for its top expression
         """
         mine, theirs = itertools.tee(pictures)
-        decoded = decoded_or_fault((each.file for each in theirs), _THREADS)
+        decoded = decoded_or_fault((each.file for each in theirs), _THREADS, absent=_ABSENT)
         waiting: list[_Waiting | PictureFault] = []
         for picture, pixels in zip(mine, decoded, strict=True):
             if isinstance(pixels, DatasetError):
@@ -255,8 +249,7 @@ class Recogniser:
             for region in each.regions:
                 face = FaceAnswer(region.box, region.score, said[place])
                 if explained:
-                    view = reduced(region.pixels, _EXPLAINED)
-                    face = replace(face, view=view, overlay=overlaid(view, maps[place]))
+                    face = replace(face, view=region.pixels, overlay=overlaid(region.pixels, maps[place]))
                 faces.append(face)
                 place += 1
             yield replace(each.answer, faces=tuple(faces))
@@ -317,14 +310,18 @@ def cutting_for(how: str, stages: Sequence[Stage], catalog: Catalog, side: int) 
             raise
         return whole, Cutting(why=f"pictures are taken whole, since no faces can be looked for: {error.line}")
     wanted: Literal["crop", "align"] = "align" if (mode if how == "auto" else how) == "align" else "crop"
-    why = ""
+    why = []
     if len(trained) > 1:
         ways = " and ".join(dict.fromkeys(way for way, _, _ in trained))
-        why = f"the row's networks were trained with faces {ways}; all of them are shown faces={wanted} here"
+        why.append(f"the row's networks were trained with faces {ways}; all of them are shown faces={wanted} here")
     elif identity not in ("", detector.identity):
-        why = f"the row was trained on faces found by {identity}, and {detector.identity} finds them here"
+        why.append(f"the row was trained on faces found by {identity}, and {detector.identity} finds them here")
+    sides = sorted({stage.recipe.image_size for stage in stages if stage.recipe.faces != "none"})
+    if len(sides) > 1:
+        own = " or ".join(map(str, sides))
+        why.append(f"the row's networks were trained on faces cut at {own} pixels; all of them are shown {side} here")
     uncut = how == "auto" and mode == "none"
-    return Faces(detector, wanted, side, as_they_are=uncut), Cutting(wanted, detector.name, why)
+    return Faces(detector, wanted, side, as_they_are=uncut), Cutting(wanted, detector.name, "; ".join(why))
 
 
 def _enlarged(box: Box, across: float, down: float) -> Box:

@@ -11,6 +11,9 @@ from ferbench.errors import UnknownName, UsageError
 #: Asks a dataset without a report split to report on a part that is held out of its train split.
 HOLD_OUT = "hold-out"
 
+#: Stands in the place of a path's folders in what came from elsewhere: where they were is not told.
+CUT = "…/"
+
 
 @dataclass(frozen=True, slots=True)
 class DatasetReference:

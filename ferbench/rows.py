@@ -129,12 +129,14 @@ class Rows:
         return tuple(dict.fromkeys(notes))
 
     def _on_faces(self, cell: CellPlan, chain: Sequence[Stage]) -> str | None:
-        """In how many pictures no face was found."""
+        """In how many pictures no face was found; raises DetectorMissing where others would be found here."""
         labels, cuts = cell.cell.recipe.label_set, self._cuts
         last = chain[-1].recipe
+        for stage in chain:
+            cuts.check(stage.recipe, stage.detector)
         report = [self._roles.report(cell.cell.target, labels)] if last.faces != "none" else []
         parts = {
-            (part.dataset, part.fraction): (part, stage.recipe)
+            (part.dataset, part.fraction, stage.detector): (part, stage.recipe)
             for stage in chain
             if stage.recipe.faces != "none"
             for part in stage.parts

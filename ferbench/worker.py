@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -13,7 +15,7 @@ from ferbench.data.roles import LabelledImages, RoleReader
 from ferbench.environment import device_kind
 from ferbench.errors import CheckpointLost, PluginError
 from ferbench.fingerprints import derived_seed
-from ferbench.fitting import Fitted, Fitting
+from ferbench.fitting import Fitted, Fitting, counting
 from ferbench.memory import is_out_of_memory, release_memory
 from ferbench.placed_module import on_device
 from ferbench.records import EpochResult, Predictions, StageResult
@@ -73,9 +75,11 @@ def run_stage(
 
     Raises
     ------
+    DetectorMissing : the stage's pictures were cut to faces that another detector found than the one that is here
     FerbenchError : weights, data, checkpoint or training at fault, in one line
     """
     stage = task.stage
+    bench.cuts.check(stage.recipe, stage.detector)
     backbone = bench.find_backbone(stage.backbone)
     if task.trained is not None:
         result = task.trained
@@ -85,12 +89,15 @@ def run_stage(
             if not task.optional:
                 raise
             return StageOutcome(result, ())
+        _look_for_faces(task, bench, on_progress)
     elif stage.recipe.head_fit == "svm":
+        searched = _look_for_faces(task, bench, on_progress)
         fitting = _fitting(_started(task, backbone, bench, parent_result), task, backbone, bench)
-        result = _result(fitting, fitting.by_svm(), stage, bench)
+        result = _result(fitting, fitting.by_svm(), stage, bench, searched)
     else:
+        searched = _look_for_faces(task, bench, on_progress)
         fitting, fitted = _fitted_in_memory(task, backbone, bench, on_progress, on_epoch, parent_result)
-        result = _result(fitting, fitted, stage, bench)
+        result = _result(fitting, fitted, stage, bench, searched)
     predictions = [
         (evaluation, fitting.predicted(evaluated(bench.roles, evaluation, task.label_set)))
         for evaluation in task.evaluations
@@ -110,6 +117,27 @@ def looked_at_each_epoch(task: StageTask) -> tuple[str, ...]:
         return ()
     chosen_on = task.stage.parts if task.stage.recipe.checkpoint == "best-on-select" else ()
     return tuple(dict.fromkeys([*(part.dataset for part in chosen_on), *([task.track] if task.track else [])]))
+
+
+def _look_for_faces(task: StageTask, bench: Workbench, on_progress: Callable[[Progress], None]) -> float:
+    """In all that the stage is shown, before it is trained, for that may take minutes; gives the seconds.
+
+    What is found is kept, so that stopping loses no training.
+    """
+    recipe, labels, roles = task.stage.recipe, task.label_set, bench.roles
+    if recipe.faces == "none":
+        return 0.0
+    sets = [evaluated(roles, evaluation, labels) for evaluation in task.evaluations]
+    if task.trained is None:
+        sets += [roles.train(part.dataset, labels, part.fraction) for part in task.stage.parts]
+        sets += [roles.select(name, labels) for name in looked_at_each_epoch(task)]
+    shown = {samples.content: samples for samples in sets}
+    began, before = time.perf_counter(), 0
+    tell = counting(bench, sum(samples.count for samples in shown.values()), on_progress, "faces")
+    for samples in shown.values():
+        bench.cuts.faces(samples, recipe, partial(tell, before))
+        before += samples.count
+    return time.perf_counter() - began
 
 
 def built(backbone: Backbone, stage: Stage, purpose: str, stage_index: int = 0) -> nn.Module:
@@ -221,8 +249,11 @@ def _fitted_in_memory(
         release_memory(bench.device)
 
 
-def _result(fitting: Fitting, fitted: Fitted, stage: Stage, bench: Workbench) -> StageResult:
-    """The checkpoint stored, and what the stage gave and cost."""
+def _result(fitting: Fitting, fitted: Fitted, stage: Stage, bench: Workbench, searched: float) -> StageResult:
+    """The checkpoint stored, and what the stage gave and cost.
+
+    searched : seconds spent on looking for faces
+    """
     trained, module, whole = fitted.trained, fitting.module, stage.recipe.batch_size
     notes = trained.notes
     if fitted.micro_batch < whole:
@@ -244,7 +275,7 @@ def _result(fitting: Fitting, fitted: Fitted, stage: Stage, bench: Workbench) ->
         notes=notes,
         feature_seconds=features,
         features_per_second=images / max(features, 1e-9) if images else None,
-        spent_seconds=trained.train_seconds + trained.compile_seconds + fitted.spent_on_features,
+        spent_seconds=searched + trained.train_seconds + trained.compile_seconds + fitted.spent_on_features,
         compile_seconds=trained.compile_seconds,
         resumed_at=fitted.resumed_at,
         tracked=fitted.tracked,

@@ -281,7 +281,7 @@ def test_images_that_are_no_files_are_read_and_named(tmp_path: Path) -> None:
     path = saved(Image.fromarray(COLOUR), tmp_path / "a.png")
     (image,) = decode([Packed(path.read_bytes())])
     assert (image == COLOUR).all()
-    with pytest.raises(DatasetError, match=r"^row 7 is not an image"):
+    with pytest.raises(DatasetError, match=r"^image row 7 is not an image"):
         decode([Packed(b"")])
 
 

@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from tiny import CLASSES, Recorder, bars, matrix, tiny_backbone
+from tiny import CLASSES, Bench, Recorder, bars, matrix, tiny_backbone
 
 from ferbench import network
 from ferbench.catalog import Catalog
@@ -36,7 +36,7 @@ from ferbench.verification import Check, VerifiedRow, Verifier
 from ferbench.verification.again import IN_BF16, OTHER_DEVICE, SAME_DEVICE, tolerance
 
 PLUGIN = """
-from tiny import TinyPlugin, bar_dataset, broken_backbone, tiny_backbone
+from tiny import Bench, TinyPlugin, bar_dataset, broken_backbone, tiny_backbone
 
 hooks = TinyPlugin([bar_dataset("big", 1), bar_dataset("small", 2, groups=True)], [tiny_backbone(), broken_backbone()])
 ferbench_register_datasets = hooks.ferbench_register_datasets
@@ -593,6 +593,25 @@ def test_samples_that_another_row_asked_for_first_keep_its_name_for_them(home: H
         edit(connection, "runs", "record", put("split", "report", "board"), "tries > 0")
     said = details(home.verified(home.rows[CASCADE], copied), None)
     assert any(line.startswith("record 0: what its samples are called: its predictions are stored as") for line in said)
+
+
+def test_two_names_of_one_dataset_share_stages_and_both_rows_verify(bench: Bench) -> None:
+    for target in ("small", "small:va"):
+        bench.run("target-only", targets=(target,))
+    settings = Settings(bench.store.location, bench.folder / "data", bench.folder / "cache", "cpu")
+    for run in bench.store.runs(status="finished"):
+        (found,) = Verifier(bench.catalog, bench.store, settings).rows([run.row])
+        assert found.ok, mismatches(found)
+
+
+def test_predictions_whose_name_lost_its_folders_are_the_boards_all_the_same(home: Home, copied: Path) -> None:
+    with database(copied) as connection:
+        statement("UPDATE predictions SET dataset = 'folder:…/faces' WHERE content = (SELECT board FROM runs)")(
+            connection
+        )
+    found = home.verified(home.rows[CASCADE], copied)
+    assert not any("are stored as" in check.detail for check in mismatches(found))
+    assert any("are stored as of folder:…/faces" in line for line in details(found, None))
 
 
 def test_weights_are_not_asked_of_the_network(home: Home, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     "--annotated",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write copies of the pictures with boxes and top expressions there.",
+    help="Write copies of the pictures with boxes and top expressions there; no other file is replaced.",
 )
 @click.option("--explain", is_flag=True, help="With --annotated: show where the networks looked, by Grad-CAM.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -77,9 +77,9 @@ def predict(
     """Say what the faces in pictures show, by a trained row.
 
     IMAGE is a picture, a folder (all pictures below it), a pattern in quotes, or - for one picture on standard input.
-    Every face that is found is answered; a picture without one is taken whole, and that is said. Probabilities are
-    those at the temperature that was fitted on select, where the row has one. A picture that cannot be read is one line
-    on standard error, and exit code 1 once the others are answered.
+    Every face that is found is answered; a picture without one is taken whole, and that is said. Probabilities are the
+    mean of the row's seeds, at a temperature that is fitted on what this mean says of select, where there is one. A
+    picture that cannot be read is one line on standard error, and exit code 1 once the others are answered.
 
     \b
     ferbench predict photo.jpg
@@ -94,7 +94,7 @@ def predict(
     from ferbench.data.given_pictures import GivenPicture, given_pictures
 
     names = _names(images, files_from)
-    found = list(given_pictures(names, sys.stdin.buffer.read))
+    found = list(given_pictures(names, _input, annotated))
     answering = _answering(context, row, seed, target, where, how, explained=explain)
     output = Output(
         answering.recogniser.answerer,
@@ -109,7 +109,7 @@ def predict(
     for answer in _answers(found, answering, drawn=annotated is not None, explained=explain):
         output.add(answer)
     output.end()
-    if output.tally.faults:
+    if output.tally.faults or output.tally.undrawn:
         context.exit(1)
 
 
@@ -118,17 +118,27 @@ def _names(images: Sequence[str], files_from: Path | None) -> list[str]:
     if files_from is None:
         names = list(images)
     elif str(files_from) == "-":
-        if "-" in images:
+        names = [*images, *_listed(_input())]
+        if "-" in names:
             raise UsageError("standard input is either a picture or a list of them: leave out - or --files-from -")
-        names = [*images, *_listed(sys.stdin.buffer.read())]
     else:
         try:
             names = [*images, *_listed(files_from.expanduser().read_bytes())]
         except OSError as error:
             raise UsageError(f"--files-from {files_from} cannot be read: {error.strerror or error}") from error
+    if names.count("-") > 1:
+        raise UsageError("standard input is one picture: name - once")
     if not names:
         raise UsageError("name a picture, a folder, a pattern in quotes, or - for a picture on standard input")
     return names
+
+
+def _input() -> bytes:
+    """All of standard input; raises UsageError where there is none."""
+    # Python has none where it was closed before it began.
+    if sys.stdin is None:
+        raise UsageError("standard input is closed: pipe a picture, or name a file")
+    return sys.stdin.buffer.read()
 
 
 def _listed(content: bytes) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from ferbench.cli.session import paint, print_json, print_lines, warn, width
+from ferbench.errors import UsageError
 from ferbench.pages.recognition import Answerer, Cutting, PictureAnswer, PictureFault, without_pixels
 from ferbench.publish.recognition import (
     TOP,
@@ -76,20 +77,29 @@ class Output:
         self.tally.add(answer, self.answerer)
         if isinstance(answer, PictureFault):
             click.echo(f"error: {printable(answer.line)}", err=True)
-        elif self._album is not None:
-            self._album.write(answer)
         if self.form != "text":
             self._kept.append(without_pixels(answer))
         elif isinstance(answer, PictureAnswer):
             lines_of = picture_lines if len(self.given) == 1 else listed_lines
             top = self.top or TOP
             print_lines(lines_of(answer, self.answerer, self.cutting, top, width=width(), paint=paint()))
+        if isinstance(answer, PictureAnswer) and self._album is not None:
+            self._draw(answer, self._album)
+
+    def _draw(self, answer: PictureAnswer, album: Album) -> None:
+        """Write the annotated copy; what cannot be written takes no answer away."""
+        try:
+            album.write(answer)
+        except UsageError as error:
+            self.tally.undrawn += 1
+            self._kept.append(PictureFault(answer.name, error.line))
+            click.echo(f"error: {printable(error.line)}", err=True)
 
     def end(self) -> None:
         """Tell what is told of all of them."""
         written = {} if self._album is None else self._album.written
         if self.form == "json":
-            drawn = {name: str(path) for name, path in written.items()}
+            drawn = None if self._album is None else {name: str(path) for name, path in written.items()}
             print_json(as_json(self._kept, self.answerer, self.cutting, self.top, drawn))
         elif self.form == "csv":
             click.echo(as_csv(self._kept, self.answerer), nl=False)

@@ -57,12 +57,14 @@ def chosen_runs(
     partly: list[str] = []
     for entry in table.entries:
         runs = store.runs(board=table.board.fingerprint, row=entry.row, status="finished")
+        runs = [run for run in runs if seed is None or run.cell.seed == seed]
         here = [_is_here(run, store, settings) for run in runs]
-        if runs and all(here) and (seed is None or seed in entry.seeds):
+        if runs and all(here):
             found = _of_row(store, settings, entry.row, seed)
             which = f"the best{fitting} of {counted(len(table.entries) + table.hidden, 'row')}"
             why = f"{which} of {table.board.target} {table.board.split}, rank {entry.rank}"
-            skipped = [f"{_listed(passed)} ranked above, without checkpoints here"] if passed else []
+            of_seed = "" if seed is None else f" of seed {seed}"
+            skipped = [f"{_listed(passed)} ranked above, without checkpoints{of_seed} here"] if passed else []
             return ChosenRuns(found.runs, why, (*found.warnings, *skipped))
         passed.append(entry.row)
         partly += [entry.row] if any(here) else []

@@ -30,6 +30,7 @@ SUFFIXES = frozenset(
 )
 
 _ORIENTATION = 0x0112
+_INCOMPLETE = "the copy of the data is incomplete"
 _TRIES = 5
 
 
@@ -57,10 +58,13 @@ def decode_each(images: Iterable[ImageFile], threads: int | None = None) -> Iter
 
 
 def decoded_or_fault(
-    images: Iterable[ImageFile], threads: int | None = None
+    images: Iterable[ImageFile], threads: int | None = None, *, absent: str = _INCOMPLETE
 ) -> Iterator[NDArray[np.uint8] | DatasetError]:
-    """As `decode_each`, with the error in the place of a picture that cannot be read, and on with the next."""
-    return _each(images, threads)
+    """As `decode_each`, with the error in the place of a picture that cannot be read, and on with the next.
+
+    absent : what is said of one that is not there
+    """
+    return _each(images, threads, absent)
 
 
 def image_faults(images: Iterable[ImageFile], threads: int | None = None) -> Iterator[str]:
@@ -85,7 +89,9 @@ def reduced(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.asarray(resized).reshape(size[1], size[0], -1)
 
 
-def _each(images: Iterable[ImageFile], threads: int | None) -> Iterator[NDArray[np.uint8] | DatasetError]:
+def _each(
+    images: Iterable[ImageFile], threads: int | None, absent: str = _INCOMPLETE
+) -> Iterator[NDArray[np.uint8] | DatasetError]:
     threads = threads or min(8, os.cpu_count() or 1)
     most = 2 * threads + 2
     waiting: deque[Future[NDArray[np.uint8] | DatasetError]] = deque()
@@ -96,7 +102,7 @@ def _each(images: Iterable[ImageFile], threads: int | None) -> Iterator[NDArray[
                     # Half at once, since a thread that is woken for each small picture costs more than the picture.
                     while len(waiting) > most // 2:
                         yield waiting.popleft().result()
-                waiting.append(pool.submit(_outcome, image))
+                waiting.append(pool.submit(_outcome, image, absent))
             while waiting:
                 yield waiting.popleft().result()
         finally:
@@ -134,12 +140,12 @@ def _keep_filter() -> None:
         filters.insert(0, _FILTER)
 
 
-def _outcome(image: ImageFile) -> NDArray[np.uint8] | DatasetError:
+def _outcome(image: ImageFile, absent: str) -> NDArray[np.uint8] | DatasetError:
     reason = ""
     for _ in range(_TRIES):
         _keep_filter()
         try:
-            return _decoded(image)
+            return _decoded(image, absent)
         except DatasetError as error:
             return error
         except Warning as warning:
@@ -148,7 +154,7 @@ def _outcome(image: ImageFile) -> NDArray[np.uint8] | DatasetError:
     return DatasetError(f"image {image} is broken ({reason}): replace or remove it")
 
 
-def _decoded(image: ImageFile) -> NDArray[np.uint8]:
+def _decoded(image: ImageFile, absent: str) -> NDArray[np.uint8]:
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -158,9 +164,9 @@ def _decoded(image: ImageFile) -> NDArray[np.uint8]:
     except (DatasetError, Warning):
         raise
     except FileNotFoundError:
-        raise DatasetError(f"image {image} does not exist: the copy of the data is incomplete") from None
+        raise DatasetError(f"image {image} does not exist: {absent}") from None
     except UnidentifiedImageError:
-        raise DatasetError(f"{image} is not an image that can be read: replace or remove it") from None
+        raise DatasetError(f"image {image} is not an image that can be read: replace or remove it") from None
     except Image.DecompressionBombError:
         raise _too_large(image) from None
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them into

@@ -37,7 +37,13 @@ class Entry:
         return S_ISLNK(self.status.st_mode)
 
 
-def walk(root: Path, *, outside: bool, passed_over: Callable[[str, str], bool] | None = None) -> Iterator[Entry]:
+def walk(
+    root: Path,
+    *,
+    outside: bool,
+    passed_over: Callable[[str, str], bool] | None = None,
+    on_fault: Callable[[OSError], None] | None = None,
+) -> Iterator[Entry]:
     """All entries below a folder: in each folder sorted by name, those below a folder after all of its own.
 
     A link to a folder is followed, but never to a folder that it lies in, whether the way there is plain or through
@@ -49,10 +55,11 @@ def walk(root: Path, *, outside: bool, passed_over: Callable[[str, str], bool] |
     outside : follow links to folders that do not lie in `root` too
     passed_over : whether to leave out an entry by the path of its folder ("" for the root, else with a slash at its
         end) and its name, with all that is below it
+    on_fault : takes the error of a folder that is not there or must not be read, and the others are listed
 
     Raises
     ------
-    OSError : a folder that is not there or must not be read, named by `filename`
+    OSError : such a folder, named by `filename`, where nobody takes its error
     """
     real_root = Path(os.path.realpath(root))
     followed: set[Path] = set()
@@ -66,8 +73,14 @@ def walk(root: Path, *, outside: bool, passed_over: Callable[[str, str], bool] |
                 yield folder.link
                 continue
             followed.add(folder.real)
-        with os.scandir(folder.place) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+        try:
+            with os.scandir(folder.place) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError as error:
+            if on_fault is None:
+                raise
+            on_fault(error)
+            continue
         below: list[_Folder] = []
         for entry in entries:
             if passed_over is not None and passed_over(folder.prefix, entry.name):

@@ -6,5 +6,6 @@ checkpoint. Members that are ensembles themselves are taken apart, so that `Run.
 
 from ferbench.ensembles.ensemble import Ensemble, make_ensemble
 from ferbench.ensembles.method import GREEDY_STEPS, Method
+from ferbench.ensembles.on_select import mean_temperature
 
-__all__ = ["GREEDY_STEPS", "Ensemble", "Method", "make_ensemble"]
+__all__ = ["GREEDY_STEPS", "Ensemble", "Method", "make_ensemble", "mean_temperature"]

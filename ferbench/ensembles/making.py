@@ -13,6 +13,7 @@ from ferbench.averaging import averaged, greedy_counts, same_samples
 from ferbench.ensembles.inherited import Chains, shared_environment, shared_recipe, shared_weights
 from ferbench.ensembles.method import Method
 from ferbench.ensembles.naming import backbone_of, made_of, notes_of
+from ferbench.ensembles.on_select import is_apart, mean_on_select
 from ferbench.ensembles.pool import Pool, Source
 from ferbench.errors import StoreError, UsageError
 from ferbench.evidence import Member
@@ -56,13 +57,12 @@ class Maker:
         weights = [weight for _, weight in weighted]
         runs = [source.run for source in members]
         report = averaged([source.report for source in members], weights)
-        select, select_content = _select(members, weights)
+        select, select_content = mean_on_select(runs, [source.select for source in members], weights)
         chains = Chains(self._store, runs)
         stage, result = self._stage(seed, weighted, chains)
         board = runs[0].board
         assert board is not None
         chosen_on = sources[0].select
-        apart = select is not None and not share_splits(select.split, board.split)
         notes = notes_of(made_of(seed, sources, counts, self._entries, self._method), chains, runs)
         if self._method.greedy and chosen_on is not None and share_splits(chosen_on.split, board.split):
             notes.append("selected on the reported split")
@@ -90,7 +90,7 @@ class Maker:
             select_sha256="" if select is None else predictions_sha256(select),
             select_accuracy=float(correctness(select).mean()) if select is not None and labelled else None,
             reliability=reliability_bins(report),
-            calibration=calibration(select, report) if select is not None and apart else None,
+            calibration=calibration(select, report) if select is not None and is_apart(select, board) else None,
             members=tuple(
                 Member(run.entry, run.cell.seed, run.stages[-1], weight)
                 for run, weight in zip(runs, weights, strict=True)
@@ -192,14 +192,3 @@ def same_select(one: Source, other: Source) -> bool:
         return False
     contents = one.run.select_content, other.run.select_content
     return contents[0] == contents[1] if all(contents) else one.select.ids == other.select.ids
-
-
-def _select(members: Sequence[Source], weights: Sequence[float]) -> tuple[Predictions | None, str]:
-    """What the ensemble says of select, where all members speak of the same samples, and their content."""
-    contents = {source.run.select_content for source in members}
-    found = [source.select for source in members if source.select is not None]
-    if len(contents) > 1 or "" in contents or len(found) < len(members):
-        return None, ""
-    if not all(same_samples(found[0], other) for other in found[1:]):
-        return None, ""
-    return averaged(found, weights), contents.pop()

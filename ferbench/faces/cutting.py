@@ -16,6 +16,7 @@ import numpy as np
 from ferbench.components import FaceDetector
 from ferbench.data.pictures import Pictures
 from ferbench.data.roles import LabelledImages
+from ferbench.errors import DetectorMissing, UnknownName
 from ferbench.faces.geometry import cut, whole
 from ferbench.faces.kept import FaceFiles, kept_face
 from ferbench.fingerprints import fingerprint
@@ -81,6 +82,24 @@ class FaceCuts:
         self._find = find
         self._files = FaceFiles(cache_folder)
         self._found: dict[tuple[str, str], NDArray[np.float32]] = {}
+
+    def check(self, recipe: Recipe, found_by: str) -> None:
+        """That a stage's pictures are cut here as they were where it was trained.
+
+        found_by : identity of the detector that its faces were found by
+
+        Raises
+        ------
+        DetectorMissing : the detector is not here, or is another by its version or its library
+        """
+        if recipe.faces == "none":
+            return
+        try:
+            here = self._find(recipe.face_detector).identity
+        except UnknownName as error:
+            raise DetectorMissing(found_by, f"no plugin provides {recipe.face_detector!r}") from error
+        if here != found_by:
+            raise DetectorMissing(found_by, f"here is {here}")
 
     def shown(self, samples: LabelledImages, recipe: Recipe) -> LabelledImages:
         """The samples with the pictures that a stage of this resolved recipe looks at.

@@ -34,6 +34,9 @@ _AROUND_THE_BOX = 1.05
 #: Points closer together than that, as a share of the box, are no face's.
 _CLOSEST = 0.02
 
+#: Most samples a side of what is averaged. Only faces of more pixels than that are thinned out.
+_MOST_SAMPLES = 6144
+
 
 def cut(image: NDArray[np.uint8], face: Face, mode: str, side: int) -> NDArray[np.uint8]:
     """The part of a picture that a face takes, in one resampling, antialiased where it is reduced.
@@ -96,7 +99,7 @@ def _sampled(image: NDArray[np.uint8], square: NDArray[np.float64], side: int) -
 
     height, width, channels = image.shape
     # So many samples a pixel and direction that none of the picture's pixels is passed over.
-    finer = max(1, math.ceil(math.hypot(square[0, 0], square[1, 0]) / side))
+    finer = max(1, min(math.ceil(math.hypot(square[0, 0], square[1, 0]) / side), _MOST_SAMPLES // side))
     count = finer * side
     # grid_sample takes output and input as running from -1 to 1, border to border.
     scale = np.array([2 / width, 2 / height])[:, None]

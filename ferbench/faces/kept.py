@@ -15,16 +15,15 @@ from ferbench.data.pictures import Pictures
 from ferbench.data.split_cache import LARGEST_SIDE
 from ferbench.errors import DatasetError
 from ferbench.faces.finding import found_faces, main_face
-from ferbench.fingerprints import fingerprint
+from ferbench.fingerprints import PREPROCESSING_VERSION, fingerprint
 from ferbench.whole_files import whole_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Raised when the layout of the files changes, or which of several faces is meant.
-_LAYOUT = 1
-
-#: Of a face: its box, its score, and five points; points that are not there, and all of a face, are NaN.
+#: Of a face: its box, its score, and five points; points that are not there, and all of a face, are NaN. Where these
+#: come to mean something else, or another of several faces is meant, PREPROCESSING_VERSION rises, so that stages and
+#: all that is kept of cut pictures get other names too.
 COLUMNS = 15
 
 #: Pictures after which progress is told.
@@ -56,7 +55,7 @@ class FaceFiles:
         PluginError : the detector cannot work or breaks its contract
         DatasetError : the file cannot be written
         """
-        key = fingerprint([_LAYOUT, LARGEST_SIDE, detector.identity, list(pictures)])
+        key = fingerprint([PREPROCESSING_VERSION, LARGEST_SIDE, detector.identity, list(pictures)])
         path = self.folder / f"{key}.npy"
         rows = _read(path, len(images))
         if rows is None:

@@ -18,7 +18,7 @@ class Answerer:
 
     seeds : of the runs whose answers are averaged
     members : networks of an ensemble, over all of its runs; 0 for a row that is none
-    calibrated : how many of the runs have a temperature, at which they answer
+    temperature : at which the mean of the runs answers, fitted on what it says of select; None where there is none
     synthetic : whether no real face was trained on, or synthetic ones too
     """
 
@@ -29,7 +29,7 @@ class Answerer:
     board: Board
     label_set: str
     classes: tuple[str, ...]
-    calibrated: int
+    temperature: float | None
     members: int = 0
     synthetic: Literal["none", "partly", "alone"] = "none"
 

@@ -9,10 +9,11 @@ from ferbench.catalog import Catalog
 from ferbench.composition import JOIN
 from ferbench.errors import FerbenchError
 from ferbench.pages.row import Citation
+from ferbench.publish.latex_text import escaped
 from ferbench.quantities import joined
 from ferbench.records import Run
 from ferbench.references import parse_reference
-from ferbench.snapshot.redaction import without_folders
+from ferbench.snapshot.redaction import name_without_folders, without_folders
 
 #: What ends a sentence or a pair of brackets behind a doi or an address is not part of it.
 _DOI = re.compile(r"\b(10\.\d{4,9}/[^\s;,\"<>{}]+[^\s;,.)\"<>{}])")
@@ -21,12 +22,6 @@ _ADDRESS = re.compile(r"\bhttps?://[^\s;,\"<>]+[^\s;,.)\"<>]")
 
 #: What stands before an identifier in a citation's text.
 _INTRODUCED = re.compile(r"[\s,;(]*(?:\b(?:doi|arxiv)\b[:\s]*)?$", re.IGNORECASE)
-
-#: Characters that LaTeX would read as its own.
-_SPECIAL = {
-    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
-    **{"~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "\\": "\\textbackslash{}"},
-}
 
 
 def citations_of(runs: Sequence[Run], catalog: Catalog) -> tuple[Citation, ...]:
@@ -43,7 +38,7 @@ def citations_of(runs: Sequence[Run], catalog: Catalog) -> tuple[Citation, ...]:
     for kind, name, part in _parts(runs, catalog):
         text, licence = getattr(part, "citation", ""), getattr(part, "licence", "")
         if text or licence:
-            names.setdefault((kind, text, licence), []).append(without_folders(name))
+            names.setdefault((kind, text, licence), []).append(name_without_folders(name))
     found = [
         citation(f"{kind}{'s' * (len(named) > 1)} {joined(named)}", text, licence)
         for (kind, text, licence), named in names.items()
@@ -104,4 +99,5 @@ def _entry(key: str, text: str, fields: dict[str, str]) -> str:
 
 
 def _latex(text: str) -> str:
-    return "".join(_SPECIAL.get(letter, letter) for letter in text)
+    # BibTeX counts braces, whatever stands before them.
+    return escaped(text).replace(r"\{", r"\textbraceleft{}").replace(r"\}", r"\textbraceright{}")

@@ -18,8 +18,7 @@ from ferbench.pages.row import Command
 from ferbench.quantities import joined, ranges
 from ferbench.recipes import Recipe, RecipeValue
 from ferbench.records import Run, RunSummary
-from ferbench.references import parse_reference
-from ferbench.snapshot.redaction import CUT
+from ferbench.references import CUT, parse_reference
 from ferbench.stages import Cell, InitialWeights, Tuning
 from ferbench.store import Store
 from ferbench.tuning import TUNING_SEED

@@ -46,7 +46,7 @@ from ferbench.pages.comparison import (
 from ferbench.quantities import counted, joined
 from ferbench.records import Board, Entry, Predictions, Run, RunSummary
 from ferbench.row_filter import parse_where
-from ferbench.snapshot.redaction import published, without_folders
+from ferbench.snapshot.redaction import name_without_folders, published, without_folders
 from ferbench.store import KeptRun, Store
 
 #: Rows of a matrix of rows; competitors of one that puts rows together; runs whose answers are drawn from at once.
@@ -59,6 +59,8 @@ _CONFUSIONS, _FORGETTING, _POINTS, _CURVES = 20, 20, 1000, 40
 _KEYS = 3
 
 _TOO_FEW = "fewer than two rows have their predictions in the store"
+
+_UNEQUAL = "what is stored of these rows is not of the same samples: `ferbench verify ROW` tells which row's is wrong"
 
 #: Of a command that names them.
 _ROWS_ASKED = 40
@@ -139,11 +141,11 @@ def _public(run: RunSummary) -> RunSummary:
     """A summary in which the folders of paths are cut, as `published` does it to a run."""
     return dataclasses.replace(
         run,
-        board=run.board and dataclasses.replace(run.board, target=without_folders(run.board.target)),
-        backbone=without_folders(run.backbone),
-        target=without_folders(run.target),
-        auxiliaries=tuple(map(without_folders, run.auxiliaries)),
-        weights=without_folders(run.weights),
+        board=run.board and dataclasses.replace(run.board, target=name_without_folders(run.board.target)),
+        backbone=name_without_folders(run.backbone),
+        target=name_without_folders(run.target),
+        auxiliaries=tuple(map(name_without_folders, run.auxiliaries)),
+        weights=name_without_folders(run.weights),
         recipe=tuple((key, without_folders(value) if isinstance(value, str) else value) for key, value in run.recipe),
     )
 
@@ -294,6 +296,9 @@ def _compared(
         chosen, left_out = choose(question, runs)
         boards, alone = name_competitors(question, chosen)
         found = compare_boards([read_answers(each, answers) for each in boards], left_out=(*left_out, *alone))
+    except StoreError:
+        # Its line may quote the ids of samples; the command prints it.
+        return Matrix(question.by, asked, None, tuple(notes), _UNEQUAL)
     except FerbenchError as error:
         return Matrix(question.by, asked, None, tuple(notes), str(error))
     return Matrix(question.by, asked, found.boards[0], (*found.left_out, *notes))
@@ -372,7 +377,11 @@ def _confusions(rows: _Rows, answers: _Answers) -> Confusions | None:
         if not answers.have(rows.entry_of(entry.row)):
             continue
         said = answers(rows.entry_of(entry.row))
-        here = [(run, each) for run, each in said if run.board is not None and each.labels is not None]
+        here = [
+            (run, each)
+            for run, each in said
+            if run.board is not None and run.board.fingerprint == rows.board.fingerprint and each.labels is not None
+        ]
         if not here:
             continue
         own = label_set(here[0][0].cell.recipe.label_set).classes

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from ferbench.catalog import Catalog
 from ferbench.components import Permit
@@ -26,16 +26,17 @@ from ferbench.records import Entry, Predictions, ReportedResult, Run, RunSummary
 from ferbench.settings import Settings
 from ferbench.snapshot.choice import chosen_entries
 from ferbench.snapshot.licence import Permits, permits_of
-from ferbench.snapshot.redaction import without_folders
+from ferbench.snapshot.redaction import cut, withheld_summary
 from ferbench.store import Store
-
-_Public = TypeVar("_Public")
 
 #: What a site may show of samples; weights are none of its files.
 SHOWN: tuple[Permit, ...] = ("ids", "groups", "pictures")
 
 #: Which published figures are shown: those of the boards' datasets, all, or none.
 References = Literal["own", "all", "none"]
+
+
+_LACKING = "its predictions are not in the store: run that cell again with --force"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +64,17 @@ def gathered(
     choice: Choice,
     title: str,
     warn: Callable[[str], None] = lambda line: None,
+    permits: Permits | None = None,
 ) -> Site:
     """What is to be published of a store, which must stay open while the site is written.
 
     Boards are ranked whole, whatever rows are chosen. Of samples, what the licence of the board's dataset permits is
-    shown, and what is asked for. Folders of this machine are cut out of all texts.
+    shown, and what is asked for; no error and no note names others. Folders of this machine are cut out of all texts.
 
     Parameters
     ----------
     warn : is told what cannot be shown of a row
+    permits : what licences permit; those of the catalog's datasets if None
 
     Raises
     ------
@@ -82,20 +85,26 @@ def gathered(
         from ferbench.saliency import check_installed
 
         check_installed()
-    summaries = store.leaderboard_rows()
+    permits = permits or permits_of(catalog.dataset)
+    summaries = [_withheld(run, permits, choice.asked) for run in store.leaderboard_rows()]
     entries = {entry[:10] for entry in chosen_entries(store, choice.rows, choice.where).entries}
     ranked = leaderboards(summaries, store.speed_measurements())
     tables = [table for table in (_chosen(table, entries) for table in ranked) if table.entries or table.failed]
     reported = () if choice.references == "none" else catalog.reported_results()
-    permits = permits_of(catalog.dataset)
     reading = _Reading(store, catalog, settings, choice, summaries, warn)
     pages = tuple([_page(table, permits, choice, reported, reading.lacking(table)) for table in tables])
     if choice.saliency and not any("pictures" in page.shown for page in pages):
         warn("no saliency: no pictures of samples are shown, beside which it stands")
     targets = {page.table.board.target for page in pages}
     others = tuple([each for each in reported if each.dataset not in targets]) if choice.references == "all" else ()
-    lost = tuple([_public(each) for each in failures_without_board(summaries) if each.row in entries])
+    lost = tuple([cut(each) for each in failures_without_board(summaries) if each.row in entries])
     return Site(title, pages, lost, others, reading.rows, reading.comparison, lambda: reading.across(pages))
+
+
+def _withheld(run: RunSummary, permits: Permits, asked: Collection[Permit]) -> RunSummary:
+    """A summary that names no sample that may not be named: what is asked for is asked of the board's dataset alone."""
+    own = {run.target, *([run.board.target] if run.board else [])}
+    return withheld_summary(run, lambda dataset: {*permits(dataset), *(asked if dataset in own else ())})
 
 
 def _chosen(table: BoardTable, rows: Collection[str]) -> BoardTable:
@@ -116,7 +125,7 @@ def _page(
     shown = permitted | set(choice.asked)
     shown -= set() if choice.pictures else {"pictures"}
     return BoardPage(
-        table=_public(table),
+        table=cut(table),
         reported=tuple([each for each in reported if each.dataset == table.board.target]),
         shown=tuple([each for each in SHOWN if each in shown]),
         beyond=tuple([each for each in SHOWN if each in shown - permitted]),
@@ -149,8 +158,8 @@ class _Reading:
         for entry in table.entries:
             try:
                 self._store.run_predictions(entry.row)
-            except StoreError as error:
-                self._warn(f"row {entry.row} has no page: {error}")
+            except StoreError:
+                self._warn(f"row {entry.row} has no page: {_LACKING}")
                 found.add(entry.row)
         return frozenset(found)
 
@@ -202,18 +211,3 @@ class _Reading:
     @cached_property
     def _saliency(self) -> SaliencyPictures:
         return SaliencyPictures(self._store, self._catalog, self._settings, self._pictures, self._warn)
-
-
-def _public(value: _Public) -> _Public:
-    """A record in whose texts the folders of paths are cut."""
-    return _cut(value)  # type: ignore[no-any-return]
-
-
-def _cut(value: Any) -> Any:
-    if isinstance(value, str):
-        return without_folders(value)
-    if isinstance(value, tuple):
-        return tuple([_cut(each) for each in value])
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.replace(value, **{f.name: _cut(getattr(value, f.name)) for f in dataclasses.fields(value)})
-    return value

@@ -36,7 +36,7 @@ from ferbench.publication.row_history import (
 )
 from ferbench.records import Entry, Predictions, Run
 from ferbench.snapshot.licence import Permits, permits_of
-from ferbench.snapshot.redaction import published, withheld, without_folders
+from ferbench.snapshot.redaction import cut, name_without_folders, published, withheld, withheld_entry
 from ferbench.store import KeptRun, Store
 
 #: A row's finished runs, each with what it said of its board.
@@ -100,8 +100,8 @@ class RowPages:
         trained = [] if first.members else kept
         scored = {run.stages[-1]: [each for _, each in one.further] for run, one in zip(runs, kept, strict=True)}
         return RowPage(
-            board=dataclasses.replace(table.board, target=without_folders(table.board.target)),
-            entry=_cut(entry),
+            board=dataclasses.replace(table.board, target=name_without_folders(table.board.target)),
+            entry=withheld_entry(cut(entry), first.cell.target, self._of_licence(raw, permits)),
             rows=len(table.entries) + table.hidden,
             stale=table.stale,
             permits=frozenset(permits),
@@ -148,7 +148,7 @@ class RowPages:
     def _of_licence(self, run: Run, permits: Collection[Permit]) -> Permits:
         """Of the board's dataset what is to be shown, of others what their licences permit."""
         board = run.board.target if run.board is not None else run.cell.target
-        own = {without_folders(board), without_folders(run.cell.target)}
+        own = {name_without_folders(board), name_without_folders(run.cell.target)}
         return lambda dataset: permits if dataset in own else self._licences(dataset)
 
     def _failed(self, run: Run, permits: Collection[Permit]) -> tuple[FailedRun, ...]:
@@ -205,16 +205,6 @@ def _name(row: str, number: int, what: str = "") -> str:
     return f"{row}-{number}{what}.png"
 
 
-def _cut(entry: Entry) -> Entry:
-    return dataclasses.replace(
-        entry,
-        backbone=without_folders(entry.backbone),
-        auxiliaries=tuple(map(without_folders, entry.auxiliaries)),
-        weights=without_folders(entry.weights),
-        notes=tuple(map(without_folders, entry.notes)),
-    )
-
-
 def _seed_scores(run: Run) -> SeedScores:
     scores = {score.metric: score for score in run.scores}
     values = {name: scores[name].value if name in scores else None for name in ("nll", "brier", "ece")}
@@ -245,5 +235,5 @@ def _members(runs: Sequence[Run], table: BoardTable) -> Iterator[MemberRow]:
             counts[member.row] += 1
     for row in sorted(weights, key=lambda row: (-weights[row], row)):
         entry = entries.get(row)
-        words = "" if entry is None else f"{without_folders(entry.backbone)} · {entry.strategy}"
+        words = "" if entry is None else f"{name_without_folders(entry.backbone)} · {entry.strategy}"
         yield MemberRow(row, words, weights[row], counts[row], entry is not None)

@@ -7,17 +7,19 @@ picture. Small pictures are enlarged first, and huge ones reduced.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from ferbench.errors import UsageError
 from ferbench.pages.recognition import Cutting, FaceAnswer, PictureAnswer
 from ferbench.publish.recognition import TOP, top_expressions
 from ferbench.quantities import percent
+from ferbench.whole_files import whole_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,10 +50,14 @@ _OPACITY = 216
 
 _JPEG = (".jpg", ".jpeg")
 
+#: What files that are drawn here are known by: a text in PNG files, a comment in JPEG files.
+_MARK, _KEYWORD = "ferbench predict", "Software"
+
 
 @dataclass(slots=True)
 class Album:
-    """The folder that annotated pictures are written to.
+    """The folder that annotated pictures are written to. Of the files there, only those that were drawn here before are
+    replaced.
 
     written : where each lies, by the picture's name
     """
@@ -74,23 +80,21 @@ class Album:
         ------
         UsageError : an annotated picture would take the place of one that is read
         """
-        read: set[Path] = set()
+        named = list(pictures)
+        read = {_identity(file) for _, _, file in named if file is not None} - {None}
         taken: set[Path] = set()
-        for name, below, file in pictures:
+        for name, below, _ in named:
             suffix = below.suffix.lower() if below.suffix.lower() in _JPEG else ".png"
             place, number = self.folder / below.with_suffix(suffix), 2
-            while place in taken:
+            if _identity(place) in read:
+                raise UsageError(
+                    f"--annotated {self.folder} would overwrite {place}, which is read: name another folder"
+                )
+            while place in taken or not _is_free(place):
                 place = self.folder / below.with_name(f"{below.stem}-{number}{suffix}")
                 number += 1
             taken.add(place)
             self._places[name] = place
-            if file is not None:
-                read.add(file.resolve())
-        for place in taken:
-            if place.resolve() in read:
-                raise UsageError(
-                    f"--annotated {self.folder} would overwrite {place}, which is read: name another folder"
-                )
 
     def write(self, answer: PictureAnswer) -> None:
         """Draw a picture and write it.
@@ -102,13 +106,40 @@ class Album:
         place = self._places[answer.name]
         drawn = annotated(answer, self.classes, self.cutting, self.top)
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            drawn.save(place, quality=92)
+            with whole_file(place, hidden=True, durable=False) as file:
+                if place.suffix in _JPEG:
+                    drawn.save(file, "JPEG", quality=92, comment=_MARK)
+                else:
+                    text = PngImagePlugin.PngInfo()
+                    text.add_text(_KEYWORD, _MARK)
+                    drawn.save(file, "PNG", pnginfo=text)
         except OSError as error:
             raise UsageError(
                 f"--annotated {self.folder}: {place} cannot be written: {error.strerror or error}; name another folder"
             ) from error
         self.written[answer.name] = place
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file whatever path leads to it, as os.path.samefile does; None for one that is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _is_free(place: Path) -> bool:
+    """Whether nothing lies there but a picture that was drawn here."""
+    if not os.path.lexists(place):
+        return True
+    if place.is_symlink():
+        return False
+    try:
+        with Image.open(place, formats=("PNG", "JPEG")) as picture:
+            return picture.info.get(_KEYWORD) == _MARK or picture.info.get("comment") == _MARK.encode()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Warning):
+        return False
 
 
 def annotated(answer: PictureAnswer, classes: Sequence[str], cutting: Cutting, top: int = TOP) -> Image.Image:

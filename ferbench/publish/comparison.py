@@ -228,7 +228,9 @@ def general_facts(each: ComparedBoard) -> list[Fact]:
 def _general(of_pairs: Sequence[Sequence[Fact]]) -> list[Fact]:
     general: Counter[Fact] = Counter()
     for of_pair in of_pairs:
-        general.update({Fact(fact.general, warning=fact.warning) for fact in of_pair if fact.general})
+        # Each once, and in their order, in which those that are told equally often stay.
+        found_here = dict.fromkeys(Fact(fact.general, warning=fact.warning) for fact in of_pair if fact.general)
+        general.update(found_here.keys())
     found = []
     for fact, times in general.most_common():
         whose = "all pairs" if times == len(of_pairs) else f"{times:,} of {counted(len(of_pairs), 'pair')}"

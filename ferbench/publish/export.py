@@ -7,7 +7,7 @@ import dataclasses
 from ferbench.pages.exported import Exported
 from ferbench.publish.layout import PLAIN, Paint, aligned, wrapped
 from ferbench.quantities import joined, size
-from ferbench.snapshot.redaction import CUT
+from ferbench.references import CUT
 from ferbench.version import VERSION
 
 #: What a file is, in its line and in the card.

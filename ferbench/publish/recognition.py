@@ -50,12 +50,7 @@ def row_facts(answerer: Answerer, why: str = "") -> list[str]:
         why or f"of {board.target} {board.split}",
         runs,
     ]
-    if answerer.calibrated == len(answerer.seeds):
-        facts.append("calibrated probabilities")
-    elif answerer.calibrated:
-        facts.append(f"probabilities calibrated for {answerer.calibrated} of {len(answerer.seeds)} seeds")
-    else:
-        facts.append("probabilities not calibrated")
+    facts.append("probabilities not calibrated" if answerer.temperature is None else "calibrated probabilities")
     return facts
 
 
@@ -105,6 +100,8 @@ def listed_lines(
 class Tally:
     """What was answered, counted; pictures themselves need not be kept for it.
 
+    faults : pictures that could not be read
+    undrawn : pictures that were answered and whose annotated copy could not be written
     shown : how often each expression was the top one
     """
 
@@ -112,6 +109,7 @@ class Tally:
     faces: int = 0
     whole: int = 0
     faults: int = 0
+    undrawn: int = 0
     shown: Counter[str] = field(default_factory=Counter)
 
     def add(self, answer: PictureAnswer | PictureFault, answerer: Answerer) -> None:
@@ -175,14 +173,13 @@ def notes(answerer: Answerer, cutting: Cutting) -> list[str]:
         else:
             what = "synthetic faces too"
         found.append(f"row {answerer.row} was trained on {what}")
-    absent = len(answerer.seeds) - answerer.calibrated
-    if absent:
-        which = (
-            "these probabilities are" if absent == len(answerer.seeds) else f"those of {counted(absent, 'seed')} are"
-        )
-        found.append(
-            f"{which} not calibrated: row {answerer.row} has no temperature, since it had no select split to fit one on"
-        )
+    if answerer.temperature is None:
+        which = f"row {answerer.row}"
+        since = "it had no select split to fit one on"
+        if len(answerer.seeds) > 1:
+            which = f"the mean of seeds {ranges(answerer.seeds)} of {which}"
+            since = "they have no select split in common to fit one on"
+        found.append(f"these probabilities are not calibrated: {which} has no temperature, since {since}")
     return found
 
 
@@ -191,22 +188,22 @@ def as_json(
     answerer: Answerer,
     cutting: Cutting,
     top: int | None,
-    drawn: Mapping[str, str],
+    drawn: Mapping[str, str] | None,
 ) -> dict[str, Any]:
     """`{"row", "backbone", "strategy", "seeds", "members", "board": {"target", "split", "fingerprint"}, "label_set",
-    "calibrated", "calibrated_seeds", "synthetic", "faces", "face_detector", "notes", "images": [{"path", "width",
+    "calibrated", "temperature", "synthetic", "faces", "face_detector", "notes", "images": [{"path", "width",
     "height", "whole", "faces": [{"box": [left, top, width, height], "score", "expressions": [{"name",
     "probability"}]}], "annotated"}], "errors": [{"path", "error"}]}`.
 
     Pixels are those of the picture turned upright; `box` and `score` are null where it was taken whole. `calibrated` is
-    true where every seed has a temperature, `synthetic` is none, partly or alone, `faces` is none, crop or align,
-    `members` counts an ensemble's networks. `annotated` is there where pictures were drawn. Expressions come most
-    probable first.
+    whether there is a temperature, at which the mean of the seeds is told; `synthetic` is none, partly or alone,
+    `faces` is none, crop or align, `members` counts an ensemble's networks. `annotated` is there where pictures are
+    drawn, null for one that could not be. Expressions come most probable first.
 
     Parameters
     ----------
     top : expressions of each face; None for all
-    drawn : by picture's name, where its annotated copy lies
+    drawn : by picture's name, where its annotated copy lies; None where none are drawn
     """
     board = answerer.board
     images: list[dict[str, Any]] = []
@@ -222,8 +219,8 @@ def as_json(
             "whole": answer.whole,
             "faces": [_face_json(face, answerer.classes, top) for face in answer.faces],
         }
-        if drawn:
-            image["annotated"] = drawn.get(answer.name) and _valid(drawn[answer.name])
+        if drawn is not None:
+            image["annotated"] = _valid(drawn[answer.name]) if answer.name in drawn else None
         images.append(image)
     return {
         "row": answerer.row,
@@ -233,18 +230,14 @@ def as_json(
         "members": answerer.members,
         "board": {"target": board.target, "split": board.split, "fingerprint": board.fingerprint},
         "label_set": answerer.label_set,
-        "calibrated": answerer.calibrated == len(answerer.seeds),
-        "calibrated_seeds": answerer.calibrated,
+        "calibrated": answerer.temperature is not None,
+        "temperature": answerer.temperature,
         "synthetic": answerer.synthetic,
         "faces": cutting.mode,
         "face_detector": cutting.detector,
         "notes": notes(answerer, cutting),
         "images": images,
-        "errors": [
-            {"path": _valid(each.name), "error": _valid(each.line)}
-            for each in answers
-            if isinstance(each, PictureFault)
-        ],
+        "errors": errors,
     }
 
 

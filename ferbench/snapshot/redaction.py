@@ -9,21 +9,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
 
 from ferbench.components import Permit
+from ferbench.data.decoding import SUFFIXES
 from ferbench.evidence import Forgetting
 from ferbench.pseudonyms import numbered_groups, numbered_ids
-from ferbench.records import FurtherScores, Predictions
+from ferbench.records import Entry, FurtherScores, Predictions, RunSummary
+from ferbench.references import CUT
 from ferbench.snapshot.licence import Permits
 from ferbench.stages import Cell, InitialWeights, TrainingPart
 from ferbench.store.kept import KeptRun
 
+_Record = TypeVar("_Record")
 _Named = TypeVar("_Named", Forgetting, FurtherScores, Predictions, TrainingPart)
-
-#: What stands in the place of the folders of a path.
-CUT = "…/"
 
 #: What parts the policies of an ensemble's members.
 _BETWEEN = " + "
@@ -43,14 +43,34 @@ _PATHS = (
 )
 
 
+#: Fields of records whose whole value is a name, so that a folder with a space is told from the words around it.
+_NAMES = frozenset(("auxiliaries", "backbone", "dataset", "target", "weights"))
+
+#: What the patterns above take for the end of a path, though a folder's name may have it.
+_ENDS = re.compile(r"[\s'\"<>|]")
+
+#: A path from a root to the end of a name; what it is where it is somebody's home, and where it is not.
+_ROOTED = re.compile(
+    r"(?P<home>(?:(?<![\w.…-])(?<!:/)/(?:home|Users)/|(?<!\w)[A-Za-z]:[\\/]Users[\\/])[^\\/]+$)"
+    r"|(?:(?<![\w.…-])(?<!:/)/[^\\/]+/|(?<!\w)[A-Za-z]:[\\/]|(?<![\w.…-])~[\w.-]*[\\/]|\\\\[^\\/]+\\)"
+    r"(?:.*[\\/])?(?=[^\\/])",
+    re.DOTALL,
+)
+
+
 #: A step to this folder or up from it.
 _STEP = re.compile(r"(?:^|(?<=[\\/]))\.{1,2}(?:[\\/]|$)")
 
 
-#: Words of an error that may name a sample: quoted ones, and names of pictures.
+#: What stands in the place of an error, of which nobody can say what in it names a sample.
+_WITHHELD = "withheld: it may name a sample (see the store that it comes from)"
+
+_PICTURE = "|".join(sorted(suffix[1:] for suffix in SUFFIXES))
+
+#: What of a note may name a sample: all up to the last name of a picture, for it may have spaces, and quoted words.
 _NAMING = re.compile(
-    r"""(?<!\w)'[^']*'(?!\w)|(?<!\w)"[^"]*"(?!\w)|[^\s'"(),]+\.(?:png|jpe?g|bmp|gif|tiff?|webp|pgm|ppm)\b""",
-    re.IGNORECASE,
+    rf"""\A.*\.(?:{_PICTURE})\b|(?<!\w)'[^']*'(?!\w)|(?<!\w)"[^"]*"(?!\w)""",
+    re.IGNORECASE | re.DOTALL,
 )
 
 
@@ -69,8 +89,8 @@ def withheld(kept: KeptRun, permits: Permits) -> KeptRun:
     """A run without the names of samples that licences do not permit: numbers stand in their place.
 
     Without `ids` these are numbers in the split's order; without `groups`, films and people are `group 1`, `group 2`
-    and so on, and those that were together stay so. Errors and notes lose what may name a sample where any of the
-    run's datasets withholds something.
+    and so on, and those that were together stay so. Where any of the run's datasets withholds something, its error
+    is withheld, and its notes lose what may name a sample.
 
     Parameters
     ----------
@@ -78,9 +98,8 @@ def withheld(kept: KeptRun, permits: Permits) -> KeptRun:
     """
     run, stages = kept.run, kept.stages
     parts = [part.dataset for stage, _ in stages for part in stage.parts]
-    if not all({"ids", "groups"} <= {*permits(each)} for each in (run.cell.target, *run.cell.auxiliaries, *parts)):
-        error = None if run.error is None else _nameless(run.error)
-        run = dataclasses.replace(run, error=error, notes=_all_nameless(run.notes))
+    if not _may_be_named((run.cell.target, *run.cell.auxiliaries, *parts), permits):
+        run = dataclasses.replace(run, error=run.error and _WITHHELD, notes=_all_nameless(run.notes))
         stages = tuple(
             [(stage, dataclasses.replace(result, notes=_all_nameless(result.notes))) for stage, result in stages]
         )
@@ -90,6 +109,24 @@ def withheld(kept: KeptRun, permits: Permits) -> KeptRun:
         stages=stages,
         predictions={name: _numbered(each, permits(each.dataset)) for name, each in kept.predictions.items()},
     )
+
+
+def withheld_summary(run: RunSummary, permits: Permits) -> RunSummary:
+    """A summary whose error and notes name no sample that licences do not permit, as `withheld` has it of a run."""
+    if _may_be_named((run.target, *run.auxiliaries), permits):
+        return run
+    return dataclasses.replace(run, error=run.error and _WITHHELD, notes=_all_nameless(run.notes))
+
+
+def withheld_entry(entry: Entry, target: str, permits: Permits) -> Entry:
+    """A row whose notes name no such sample; `target` is its board's dataset as its runs have it."""
+    if _may_be_named((target, *entry.auxiliaries), permits):
+        return entry
+    return dataclasses.replace(entry, notes=_all_nameless(entry.notes))
+
+
+def _may_be_named(datasets: Iterable[str], permits: Permits) -> bool:
+    return all({"ids", "groups"} <= {*permits(each)} for each in datasets)
 
 
 def _numbered(predictions: Predictions, permitted: Collection[Permit]) -> Predictions:
@@ -117,7 +154,7 @@ def unlocated(kept: KeptRun) -> KeptRun:
     run = kept.run
     cell = dataclasses.replace(
         _without_path(run.cell),
-        backbone=without_folders(run.cell.backbone),
+        backbone=name_without_folders(run.cell.backbone),
         target=without_location(run.cell.target),
         auxiliaries=tuple(map(without_location, run.cell.auxiliaries)),
     )
@@ -136,7 +173,7 @@ def unlocated(kept: KeptRun) -> KeptRun:
                 (
                     dataclasses.replace(
                         stage,
-                        backbone=without_folders(stage.backbone),
+                        backbone=name_without_folders(stage.backbone),
                         weights=dataclasses.replace(stage.weights, path=None),
                         parts=tuple(map(_elsewhere, stage.parts)),
                     ),
@@ -153,7 +190,7 @@ def unlocated(kept: KeptRun) -> KeptRun:
 @functools.lru_cache(maxsize=1024)
 def without_location(reference: str) -> str:
     """A dataset's reference that opens nothing: paths lose their folders, those up from the current folder too."""
-    cut = without_folders(reference)
+    cut = name_without_folders(reference)
     kind, colon, rest = cut.partition(":")
     if colon and _STEP.search(rest):
         return f"{kind}:{CUT}{_STEP.split(rest)[-1].replace(chr(92), '/').rpartition('/')[2]}"
@@ -168,6 +205,13 @@ def without_folders(text: str) -> str:
     for pattern, left in _PATHS:
         text = pattern.sub(left, text)
     return text
+
+
+def name_without_folders(name: str) -> str:
+    """A dataset's reference, a backbone or a file as `without_folders` has it, whatever signs its folders have."""
+    if not _ENDS.search(name):
+        return without_folders(name)
+    return _ROOTED.sub(lambda found: "~" if found["home"] else CUT, name)
 
 
 def _elsewhere(value: _Named) -> _Named:
@@ -185,6 +229,11 @@ def _name_of(policy: str) -> str:
     return CUT + name if folders and folders != CUT else policy
 
 
+def cut(value: _Record) -> _Record:
+    """A record in whose texts the folders of paths are cut, and in which where weights lay is left out."""
+    return _cut(value)  # type: ignore[no-any-return]
+
+
 def _cut(value: Any) -> Any:
     if isinstance(value, str):
         return without_folders(value)
@@ -195,14 +244,23 @@ def _cut(value: Any) -> Any:
     if isinstance(value, Cell):
         value = _without_path(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.replace(value, **{f.name: _cut(getattr(value, f.name)) for f in dataclasses.fields(value)})
+        fields = [(each.name, getattr(value, each.name)) for each in dataclasses.fields(value)]
+        return dataclasses.replace(value, **{name: _cut_field(name, of) for name, of in fields})
     return value
+
+
+def _cut_field(field: str, value: Any) -> Any:
+    if field in _NAMES and isinstance(value, str):
+        return name_without_folders(value)
+    if field in _NAMES and isinstance(value, tuple):
+        return tuple(map(name_without_folders, value))
+    return _cut(value)
 
 
 def _cut_predictions(predictions: Predictions) -> Predictions:
     return dataclasses.replace(
         predictions,
-        dataset=without_folders(predictions.dataset),
+        dataset=name_without_folders(predictions.dataset),
         split=without_folders(predictions.split),
         ids=_cut_all(predictions.ids),
         groups=None if predictions.groups is None else _cut_all(predictions.groups),

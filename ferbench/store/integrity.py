@@ -17,6 +17,7 @@ from sqlalchemy import Connection, select
 
 from ferbench.errors import StoreError, one_line
 from ferbench.records import FurtherScores, Predictions, Run, StageResult
+from ferbench.references import CUT
 from ferbench.stages import Stage
 from ferbench.store import codec
 from ferbench.store.schema import boards, further_scores, predictions, runs, stages, trainings
@@ -229,12 +230,17 @@ def _other_samples(connection: Connection, run: Run, faults: list[str], unsure: 
         return
     known |= _names(connection, run.board.fingerprint)
     for dataset, split in stored:
-        if (dataset, split) not in known:
+        if (dataset, split) in known:
+            continue
+        # Another run may have called them by a path whose folders are not told.
+        if CUT in dataset and split in {name for _, name in known}:
+            unsure.append(f"what its samples are called: its predictions are stored as of {dataset} {split}")
+        else:
             faults.append(
                 f"its predictions are stored as of {dataset!r} {split!r}, its board is {run.board.target!r} "
                 f"{run.board.split!r}"
             )
-    if not faults and (run.board.target, run.board.split) not in stored:
+    if not faults and not unsure and (run.board.target, run.board.split) not in stored:
         dataset, split = stored[0]
         unsure.append(f"what its samples are called: its predictions are stored as of {dataset} {split}")
 

@@ -17,15 +17,15 @@ from collections.abc import Iterator
 from ferbench.catalog import Catalog
 from ferbench.components import Backbone, Dataset, Strategy
 from ferbench.contract import AUTO
-from ferbench.errors import RecipeError, UnknownName
+from ferbench.errors import DatasetError, RecipeError, UnknownName, UsageError
 from ferbench.expressions import label_set
 from ferbench.fingerprints import PROTOCOL_VERSION, fingerprint
 from ferbench.matrix import Components
 from ferbench.plan import CellPlan, Plan, PlanInputs, make_plan, plan_of_stages, stage_fingerprint
 from ferbench.quantities import counted
 from ferbench.records import Board, Run, StageResult
+from ferbench.references import CUT, parse_reference
 from ferbench.snapshot.hardware import hardware_of
-from ferbench.snapshot.redaction import CUT
 from ferbench.stages import Cell, Stage, TrainingPart
 from ferbench.verification.checks import Findings, shown
 from ferbench.verification.subject import Subject, called
@@ -63,7 +63,7 @@ def check_stages(subject: Subject, findings: Findings, catalog: Catalog) -> Repl
     if chain is None or backbone is None:
         return None
     findings.agreed(counted(len(chain), "stage"))
-    replanning = Replanning(_Components(catalog, backbone), _inputs(run, chain))
+    replanning = Replanning(_Components(catalog, backbone), _inputs(run, chain, catalog))
     try:
         plan = replanning.plan(run.cell)
     except UnknownName as error:
@@ -199,7 +199,7 @@ class _Components:
         return self.catalog.strategy(name)
 
 
-def _inputs(run: Run, chain: list[tuple[Stage, StageResult]]) -> PlanInputs:
+def _inputs(run: Run, chain: list[tuple[Stage, StageResult]], catalog: Catalog) -> PlanInputs:
     """What planning asks of the world, as the run and its stages have it."""
     parts = {(part.dataset, part.fraction): part for stage, _ in chain for part in stage.parts}
     selects = {
@@ -210,9 +210,14 @@ def _inputs(run: Run, chain: list[tuple[Stage, StageResult]]) -> PlanInputs:
     }
 
     def training_part(reference: str, labels: str, fraction: float) -> TrainingPart:
-        if (reference, fraction) not in parts:
-            raise RecipeError(f"its cell asks for stages on {reference}, which none of its stages was trained on")
-        return parts[reference, fraction]
+        if (reference, fraction) in parts:
+            return parts[reference, fraction]
+        # A stage bears the name of its data by which another row asked for it first.
+        wanted = _without_splits(reference, catalog)
+        for (asked, share), part in parts.items():
+            if share == fraction and _without_splits(asked, catalog) == wanted:
+                return dataclasses.replace(part, dataset=reference)
+        raise RecipeError(f"its cell asks for stages on {reference}, which none of its stages was trained on")
 
     detectors = {s.recipe.face_detector: (s.recipe.face_detector, s.detector) for s, _ in chain if s.detector}
     if detectors:
@@ -232,6 +237,14 @@ def _inputs(run: Run, chain: list[tuple[Stage, StageResult]]) -> PlanInputs:
         device_kind=run.environment.device_kind,
         face_detector=lambda name: detectors.get(name, (name, name)),
     )
+
+
+def _without_splits(reference: str, catalog: Catalog) -> str:
+    """The dataset that is meant; of one that no plugin here knows, the reference as it is."""
+    try:
+        return parse_reference(reference, catalog.dataset).dataset.name
+    except (UnknownName, UsageError, DatasetError):
+        return reference
 
 
 def _check_plan(run: Run, chain: list[tuple[Stage, StageResult]], plan: Plan, findings: Findings) -> None:

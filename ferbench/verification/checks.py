@@ -6,7 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ferbench.errors import DatasetMissing, FerbenchError, SplitMissing, UnknownName, one_line
+from ferbench.errors import (
+    DatasetMissing,
+    DetectorMissing,
+    FerbenchError,
+    PluginError,
+    SplitMissing,
+    UnknownName,
+    one_line,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +84,11 @@ class Findings:
         """Look; what is not here is unknown, and whatever else is raised is a mismatch."""
         try:
             look()
-        except DatasetMissing as error:
+        except (DatasetMissing, DetectorMissing) as error:
             # What to do to have it there is for those who want to run it.
             self.unknown(error.line.partition(": ")[0])
-        except (SplitMissing, UnknownName) as error:
+        except (SplitMissing, UnknownName, PluginError) as error:
+            # A plugin that does not work here speaks of this machine, not of the row.
             self.unknown(error.line)
         except ModuleNotFoundError as error:
             self.unknown(one_line(error))

@@ -65,6 +65,9 @@ _TURNED_SHARE = 0.7
 
 _of_thread = threading.local()
 
+#: OpenCV's log level is one for all threads.
+_loading = threading.Lock()
+
 
 def detect(image: NDArray[np.uint8]) -> Sequence[Face]:
     """All faces in uint8 [H, W, 3], RGB.
@@ -105,14 +108,15 @@ def _loaded() -> Any:
     # OpenCV 5 warns that its graph engine has one target only, which is the one that is wanted. In OpenCV 4 the same
     # two functions are cv2's own.
     log: Any = getattr(cv2.utils, "logging", cv2)
-    level = log.getLogLevel()
-    log.setLogLevel(_ERRORS_ONLY)
-    try:
-        return cv2.FaceDetectorYN.create(
-            "onnx", np.frombuffer(model, np.uint8), nothing, (320, 320), _SCORE, _OVERLAP, _MOST_FACES
-        )
-    finally:
-        log.setLogLevel(level)
+    with _loading:
+        level = log.getLogLevel()
+        log.setLogLevel(_ERRORS_ONLY)
+        try:
+            return cv2.FaceDetectorYN.create(
+                "onnx", np.frombuffer(model, np.uint8), nothing, (320, 320), _SCORE, _OVERLAP, _MOST_FACES
+            )
+        finally:
+            log.setLogLevel(level)
 
 
 def _seen(network: Any, image: NDArray[np.uint8], look: _Look) -> list[Face]:
@@ -132,10 +136,17 @@ def _seen(network: Any, image: NDArray[np.uint8], look: _Look) -> list[Face]:
         shown = cv2.copyMakeBorder(shown, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=(0, 0, 0))
     across, down = width / size[0], height / size[1]
     back = np.array([[across, 0, -margin * across], [0, down, -margin * down]])
-    return [
+    faces = [
         Face((*_moved(row[:1], back)[0], *(row[1] * (across, down)).tolist()), score, _moved(row[2:], back))
         for row, score in _answers(network, shown)
     ]
+    return [face for face in faces if _meets(face.box, width, height)]
+
+
+def _meets(box: tuple[float, float, float, float], width: int, height: int) -> bool:
+    """Whether a box has a part in a picture, and is not of its margin alone."""
+    left, top, across, down = box
+    return left < width and top < height and left + across > 0 and top + down > 0
 
 
 def _answers(network: Any, shown: NDArray[Any]) -> list[tuple[NDArray[np.float64], float]]:
