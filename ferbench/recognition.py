@@ -22,10 +22,11 @@ from ferbench.data.given_pictures import GivenPicture
 from ferbench.data.split_cache import LARGEST_SIDE
 from ferbench.ensembles import mean_temperature
 from ferbench.environment import chosen_device
-from ferbench.errors import DatasetError, FerbenchError, StoreError, UsageError
+from ferbench.errors import DatasetError, FerbenchError, StoreError, UnknownName, UsageError
 from ferbench.faces import cut, found_faces
 from ferbench.pages.recognition import Answerer, Box, Cutting, FaceAnswer, PictureAnswer, PictureFault
 from ferbench.portions import AT_ONCE
+from ferbench.quantities import joined
 from ferbench.records import Run
 from ferbench.reliability import scaled
 from ferbench.saliency import class_activation, overlaid
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 
 #: What is said of a picture that is not there, or no more.
 _ABSENT = "it was removed, or is a link to nothing"
+
+#: What is left to do with a row whose faces cannot be found here.
+_WHOLE = "take pictures whole, as the row never saw them, with --faces none"
 
 #: The longer side of what is kept of a picture: far more than any network sees of a face that fills it.
 _LARGEST = 4096
@@ -126,6 +130,7 @@ class Recogniser:
     ----------
     answerer : who answers
     stages : the last ones of its networks
+    lacking : plugins that the runs' parts come from and that are not here
     image_size : pixels a side of what its networks see; the most, where members of an ensemble differ
 
     Raises
@@ -176,6 +181,8 @@ class Recogniser:
             synthetic=_synthetic(runs, store),
         )
         self.stages = tuple(each.stage for each in networks.values())
+        here = {plugin.name for plugin in catalog.plugins()}
+        self.lacking = tuple(sorted({name for run in runs for name, _ in run.sources} - here))
         self.image_size = max(stage.recipe.image_size for stage in self.stages)
 
     def probabilities(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -249,7 +256,8 @@ class Recogniser:
             for region in each.regions:
                 face = FaceAnswer(region.box, region.score, said[place])
                 if explained:
-                    face = replace(face, view=region.pixels, overlay=overlaid(region.pixels, maps[place]))
+                    shown = overlaid(region.pixels, maps[place])
+                    face = replace(face, view=region.pixels, overlay=shown, speaks=bool(maps[place].any()))
                 faces.append(face)
                 place += 1
             yield replace(each.answer, faces=tuple(faces))
@@ -274,7 +282,7 @@ def _waiting(
     height, width = pixels.shape[:2]
     smaller = reduced(pixels, _LARGEST)
     across, down = width / smaller.shape[1], height / smaller.shape[0]
-    found = sorted(regions(smaller), key=lambda each: (0, 0) if each.box is None else (each.box.left, each.box.top))
+    found = _as_read(regions(smaller))
     turned = tuple(
         region if region.box is None else replace(region, box=_enlarged(region.box, across, down)) for region in found
     )
@@ -282,7 +290,9 @@ def _waiting(
     return _Waiting(PictureAnswer(name, width, height, (), smaller if drawn else None), turned, held)
 
 
-def cutting_for(how: str, stages: Sequence[Stage], catalog: Catalog, side: int) -> tuple[Cutter, Cutting]:
+def cutting_for(
+    how: str, stages: Sequence[Stage], catalog: Catalog, side: int, lacking: tuple[str, ...] = ()
+) -> tuple[Cutter, Cutting]:
     """What cuts pictures, and how it is called.
 
     Parameters
@@ -292,6 +302,7 @@ def cutting_for(how: str, stages: Sequence[Stage], catalog: Catalog, side: int) 
         pictures that are one face as they are: cut again, they answer it less well
     stages : the last ones of the row's networks
     side : pixels a side of what the networks are shown
+    lacking : plugins that the row's parts come from and that are not here
 
     Raises
     ------
@@ -305,8 +316,16 @@ def cutting_for(how: str, stages: Sequence[Stage], catalog: Catalog, side: int) 
         detector = catalog.face_detector(name if mode != "none" else AUTO)
         # What a detector lacks it tells when it is asked to look.
         found_faces(np.zeros((_PROBE, _PROBE, 3), np.uint8), detector)
+    except UnknownName as error:
+        plugin = f" ({joined(lacking)} {'is' if len(lacking) == 1 else 'are'} not loaded)" if lacking else ""
+        raise UsageError(
+            f"the row was trained on faces that detector {name!r} finds, which no plugin here provides{plugin}: load "
+            f"its file with --plugin, or {_WHOLE}"
+        ) from error
     except FerbenchError as error:
-        if how != "auto" or mode != "none":
+        if mode != "none" and how == "auto":
+            raise UsageError(f"{error.line}; or {_WHOLE}") from error
+        if how != "auto":
             raise
         return whole, Cutting(why=f"pictures are taken whole, since no faces can be looked for: {error.line}")
     wanted: Literal["crop", "align"] = "align" if (mode if how == "auto" else how) == "align" else "crop"
@@ -322,6 +341,21 @@ def cutting_for(how: str, stages: Sequence[Stage], catalog: Catalog, side: int) 
         why.append(f"the row's networks were trained on faces cut at {own} pixels; all of them are shown {side} here")
     uncut = how == "auto" and mode == "none"
     return Faces(detector, wanted, side, as_they_are=uncut), Cutting(wanted, detector.name, "; ".join(why))
+
+
+def _as_read(regions: Sequence[Region]) -> list[Region]:
+    """As people count faces: row by row, each from left to right. Where tops lie within half a face it is one row."""
+    boxed = sorted(((each.box, each) for each in regions if each.box is not None), key=lambda pair: pair[0].top)
+    found = [each for each in regions if each.box is None]
+    if not boxed:
+        return found
+    half = float(np.median([box.height for box, _ in boxed])) / 2
+    rows: list[list[tuple[Box, Region]]] = []
+    for box, region in boxed:
+        if not rows or box.top - rows[-1][0][0].top > half:
+            rows.append([])
+        rows[-1].append((box, region))
+    return found + [each for row in rows for _, each in sorted(row, key=lambda pair: pair[0].left)]
 
 
 def _enlarged(box: Box, across: float, down: float) -> Box:

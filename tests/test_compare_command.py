@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,9 @@ from ferbench.ensembles import Method, make_ensemble
 from ferbench.evidence import Member
 from ferbench.fingerprints import fingerprint
 from ferbench.metrics import correctness
-from ferbench.publish.comparison import across_lines
-from ferbench.publish.verdicts import facts, p_words, points, sentence
+from ferbench.publish import comparison
+from ferbench.publish.comparison import across_lines, general_facts
+from ferbench.publish.verdicts import Fact, facts, p_words, points, sentence
 from ferbench.records import Run, StageResult
 from ferbench.store import open_store
 
@@ -579,6 +581,16 @@ def test_sentences_of_one_seed_and_of_b_ahead() -> None:
 )
 def test_p_values_stay_on_their_side_of_five_percent(p: float, text: str) -> None:
     assert p_words(p) == text
+
+
+def test_facts_of_many_pairs_stand_in_the_order_in_which_they_are_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"fact {letter}" for letter in "qwertyuiop"]
+    monkeypatch.setattr(comparison, "facts", lambda pair, *_: [Fact(text, text) for text in pair])
+    board: Any = SimpleNamespace(pairs=[texts[5:], texts], labels={}, runs={})
+    assert [fact.text for fact in general_facts(board)] == [
+        *(f"all pairs: {text}" for text in texts[5:]),
+        *(f"1 of 2 pairs: {text}" for text in texts[:5]),
+    ]
 
 
 def test_facts_of_rows_that_are_tuned_alike_and_share_stages(made: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -23,14 +24,14 @@ from made_rows import made_board, made_row
 from ferbench.cli import root
 from ferbench.leaderboard import BoardTable, leaderboards
 from ferbench.metrics import confusion
-from ferbench.pages.comparison import ComparisonPage, Confusion, CostPoint, cost_axes
+from ferbench.pages.comparison import ComparisonPage, Confusion, CostPoint, Costs, cost_axes
 from ferbench.publication import comparisons
 from ferbench.publication.comparisons import across_boards_page, comparison_page
 from ferbench.publish.comparison import comparison_json
 from ferbench.publish.site.comparisons import across_html, comparison_html, confusion_words
 from ferbench.publish.site.shell import Shell
 from ferbench.publish.verdicts import points
-from ferbench.records import Interval
+from ferbench.records import Interval, Predictions, Run
 from ferbench.store import Store, open_store
 
 EVIL = "timm/<script>alert(1)</script>"
@@ -180,6 +181,25 @@ def test_confusions_are_those_of_all_seeds_together(store: Store, page: Comparis
         assert each.counts == tuple(map(tuple, said.tolist()))  # type: ignore[union-attr]
 
 
+def test_predictions_of_other_samples_are_refused_without_a_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, table = Store.run_predictions, table_of(store, "set0")
+    renamed = table.entries[0].row
+
+    def some_renamed(self: Store, row: str) -> list[tuple[Run, Predictions]]:
+        found = read(self, row)
+        if row.startswith(renamed):
+            found = [(run, dataclasses.replace(said, ids=("AlexEmma_0004", *said.ids[1:]))) for run, said in found]
+        # The same row has answered another board, too.
+        return [*found, *((dataclasses.replace(run, board=FILMS), said) for run, said in found)]
+
+    monkeypatch.setattr(Store, "run_predictions", some_renamed)
+    page = comparison_page(table, store)
+    assert page is not None and page.matrices[-1].outcome is None
+    html = comparison_html(page, Shell("A site"), "../../")
+    assert "AlexEmma" not in html and "set0-0" not in html and "`ferbench verify ROW` tells which" in html
+    assert page.confusions is not None and all(sum(map(sum, each.counts)) == 40 for each in page.confusions.rows)
+
+
 def test_confusions_in_words() -> None:
     a = Confusion("aaaaaaaaaa", "one", (0,), ((8, 2), (1, 3)))
     b = Confusion("bbbbbbbbbb", "other", (0,), ((7, 3), (2, 2)))
@@ -256,6 +276,13 @@ def test_ranks_over_boards_are_those_of_the_command(store: Store, command: Calla
 
 
 def test_in_a_browser(page: ComparisonPage, tmp_path: Path) -> None:
+    # Each row costs something else, and one has no page.
+    points = tuple(
+        dataclasses.replace(point, costs={**point.costs, "images_seen": 1000.0 * number})
+        for number, point in enumerate(page.costs.points, 1)
+    )
+    costs = Costs(cost_axes(points), points, page.costs.devices)
+    page = dataclasses.replace(page, costs=costs, rows=page.rows - {points[0].row})
     file = tmp_path / "boards" / "board" / "compare.html"
     file.parent.mkdir(parents=True)
     file.write_text(comparison_html(page, Shell("A site"), "../../"), "utf-8")
@@ -277,6 +304,9 @@ def test_in_a_browser(page: ComparisonPage, tmp_path: Path) -> None:
             assert shown.page.eval_on_selector_all(
                 "figure.chart", "all => all.every(each => each.dataset.drawn === 'yes')"
             )
+            marks = shown.page.locator("figure[data-chart=costs] .rows a")
+            links = marks.evaluate_all("all => all.map(link => link.href.baseVal)")
+            assert sorted(links) == sorted(f"rows/{point.row}.html" for point in points[1:])
             # The script says of the pair that is there at first what the page says without it.
             assert shown.page.locator("#confusion-part .said").text_content() == said
             assert shown.page.locator("table.confusion tbody").text_content().split() == (cells or "").split()

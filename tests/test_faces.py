@@ -141,6 +141,28 @@ def test_found_faces_come_with_the_largest_first_in_colour_or_grey() -> None:
     for channels in (1, 3):
         assert found_faces(np.zeros((20, 30, channels), np.uint8), FaceDetector("d", 1, detect)) == (two, one)
     assert shown == [(20, 30, 3), (20, 30, 3)]
+    # What gives one after the other gives as many.
+    each = FaceDetector("d", 1, lambda image: (face for face in detect(image)))  # type: ignore[arg-type, return-value]
+    assert found_faces(np.zeros((20, 30, 1), np.uint8), each) == (two, one)
+
+
+@pytest.mark.parametrize("box", [(-299, 3, 300, 4), (29, 19, 1, 300), (-300, -300, 630, 620)])
+def test_a_face_may_reach_as_far_beyond_its_picture(box: tuple[float, float, float, float]) -> None:
+    (face,) = found_faces(np.zeros((20, 30, 1), np.uint8), detector(Face(box, 0.5)))
+    assert cut(np.full((20, 30, 1), 9, np.uint8), face, "crop", 12).tolist() == np.full((12, 12, 1), 9).tolist()
+
+
+def test_the_samples_of_a_cut_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Asked(Exception):
+        pass
+
+    def grid(theta: object, size: list[int], **how: object) -> None:
+        raise Asked(*size)
+
+    monkeypatch.setattr("torch.nn.functional.affine_grid", grid)
+    with pytest.raises(Asked) as asked:
+        cut(np.zeros((60, 60, 1), np.uint8), Face((-1e5, -1e5, 3e5, 3e5), 0.5), "crop", 48)
+    assert asked.value.args == (1, 1, 6144, 6144)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +171,12 @@ def test_found_faces_come_with_the_largest_first_in_colour_or_grey() -> None:
         ((0, 0, 5, 5), "not a Face"),
         (Face((0, 0, 0, 5), 0.5), "not left, top, width and height"),
         (Face((0, 0, math.nan, 5), 0.5), "plain finite numbers"),
+        (Face([0, 0, 5, 5], 0.5), "not left, top, width and height"),  # type: ignore[arg-type]
+        (Face((30, 3, 9, 9), 0.5), "lies outside its picture of 30 x 20 pixels"),
+        (Face((-9, -9, 20, 9), 0.5), "lies outside"),
+        (Face((-301, 3, 310, 4), 0.5), "reaches too far beyond its picture of 30 x 20 pixels"),
+        (Face((3, 3, 1e7, 1e7), 0.5), "reaches too far"),
+        (Face((3, 3, 9, 9), 0.5, ((1e9, 4), (5, 6), (5, 6), (5, 6), (5, 6))), "reaches too far"),
         (Face((0, 0, 5, 5), 1.5), "score 1.5"),
         (Face((0, 0, 5, 5), 0.5, ((1, 2),)), "not five points"),  # type: ignore[arg-type]
     ],
@@ -172,7 +200,9 @@ def stored(images: list[np.ndarray]) -> Pictures:
     return Pictures([(pixels, shapes)], np.zeros(len(images), np.int64), np.arange(len(images)))
 
 
-def test_faces_are_looked_for_once_and_found_by_what_found_them(tmp_path: Path) -> None:
+def test_faces_are_looked_for_once_and_found_by_what_found_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     images = [np.full((30, 20, 1), value, np.uint8) for value in (0, 10, 20)]
     looked: list[int] = []
 
@@ -201,6 +231,10 @@ def test_faces_are_looked_for_once_and_found_by_what_found_them(tmp_path: Path) 
     looked.clear()
     FaceFiles(tmp_path).of(stored(images), names, FaceDetector("d", 2, detect))
     assert looked == [0, 10, 20]
+    # Where another of several faces is meant, none of the old ones is.
+    monkeypatch.setattr("ferbench.faces.kept.PREPROCESSING_VERSION", 2)
+    FaceFiles(tmp_path).of(stored(images), names, FaceDetector("d", 2, detect))
+    assert looked == [0, 10, 20, 0, 10, 20]
 
 
 def test_a_cache_folder_that_takes_nothing_is_one_line(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,13 +14,14 @@ from tiny import Bench, bar_dataset, matrix, tiny_catalog
 
 from ferbench import Dataset, Face, FaceDetector, Samples, hookimpl
 from ferbench.catalog import Catalog
-from ferbench.errors import DuplicateName, PluginError, UnknownName, UsageError
+from ferbench.errors import DetectorMissing, DuplicateName, PluginError, UnknownName, UsageError
 from ferbench.faces import cut, found_faces, main_face
 from ferbench.inference import Inference
 from ferbench.matrix import parse_axis
 from ferbench.plugin_source import Plugin
 from ferbench.records import Predictions, Run
 from ferbench.settings import Settings
+from ferbench.training import Progress
 from ferbench.verification import Verifier
 
 FINDER = {"faces": "crop", "face_detector": "finder"}
@@ -28,6 +31,10 @@ def find(image: np.ndarray) -> list[Face]:
     """One face, where the first pixel says where; none in every fifth picture or so."""
     value = int(image[0, 0, 0])
     return [Face((1 + value % 3, value % 4, 7, 8), 0.9)] if value % 5 else []
+
+
+def lacking(image: np.ndarray) -> list[Face]:
+    raise PluginError("face detector finder needs eyes: pip install eyes")
 
 
 class Finder:
@@ -160,8 +167,26 @@ def test_a_finished_row_is_found_again_verified_and_predicts(make_bench: Callabl
     newer = make_bench("one", with_finder(Finder(version=2)))
     (other,) = newer.run("cascade", recipe=FINDER).finished
     assert other.entry != run.entry and other.board == run.board
-    (verified,) = Verifier(newer.catalog, newer.store, settings(newer)).rows([run.row])
-    assert verified.ok
+    # What the older one found, nobody can say with the newer one: neither that the row is wrong nor what it predicts.
+    for catalog, here in ((newer.catalog, "here is finder 2"), (tiny_catalog(), "no plugin provides 'finder'")):
+        told = f"faces were found by finder 1, which is not here ({here})"
+        (verified,) = Verifier(catalog, newer.store, settings(newer), infer=True).rows([run.row])
+        assert verified.ok, [check for check in verified.checks if check.ok is False]
+        assert {check.name for check in verified.checks if check.detail == told} == {"stages", "infer"}
+        with pytest.raises(DetectorMissing) as raised:
+            Inference(catalog, settings(newer)).predictions(run, "te", newer.store)
+        assert raised.value.line.startswith(f"{told}: install that one, or run the cell again")
+    shown = newer.engine.further_reports(["other"])
+    assert shown.score([run], force=True) == 0 and told.partition(" (")[0] in newer.reporter.warnings[-1]
+    # One that does not work here is no fault of the row either; where everything is found, nobody asks it.
+    broken = Finder()
+    broken.detect = lacking  # type: ignore[method-assign]
+    unseeing = make_bench("one", with_finder(broken))
+    assert not unseeing.engine.prepare(matrix("cascade", recipe=FINDER), calibrate=False).pending
+    shutil.rmtree(unseeing.folder / "cache" / "faces")
+    (verified,) = Verifier(unseeing.catalog, unseeing.store, settings(unseeing), infer=True).rows([run.row])
+    assert verified.ok, [check for check in verified.checks if check.ok is False]
+    assert {check.name for check in verified.checks if "needs eyes" in check.detail} == {"stages", "infer"}
     # Nor does a detector change anything where pictures stay whole.
     named = newer.engine.prepare(matrix("cascade", recipe={"face_detector": "finder"}), calibrate=False).plan
     plain = newer.engine.prepare(matrix("cascade"), calibrate=False).plan
@@ -183,6 +208,51 @@ def test_a_stage_may_be_cut_alone_and_every_cut_is_another_one(make_bench: Calla
     assert plan.stages[0].fingerprint == whole.stages[0].fingerprint
     (run,) = bench.engine.run(prepare(cells, calibrate=False)).finished
     assert any("of 56 trained (kept whole)" in note for note in run.notes)
+
+
+def test_pictures_that_two_detectors_looked_at_are_counted_for_both(make_bench: Callable[..., Bench]) -> None:
+    class Blind:
+        @hookimpl
+        def ferbench_register_face_detectors(self) -> list[FaceDetector]:
+            return [FaceDetector("blind", 1, lambda image: [])]
+
+    catalog = with_finder(Finder())
+    catalog.add(Plugin("blind", "tests", Blind()))
+    bench = make_bench("both", catalog)
+    axes = (parse_axis("faces=crop"), parse_axis("face_detector=finder"), parse_axis("stage2.face_detector=blind"))
+    cells = dataclasses.replace(matrix("lp-ft"), axes=axes)
+    (run,) = bench.engine.run(bench.engine.prepare(cells, calibrate=False)).finished
+    found, of = without_face(bench.catalog.dataset("small"), "tr")
+    note = f"no face found in 35 of 35 reported pictures and {found + of} of {2 * of} trained (kept whole)"
+    assert note in run.notes, run.notes
+
+
+@pytest.mark.parametrize("recipe", [{"checkpoint": "best-on-select"}, {"trainable": "head", "head_fit": "svm"}])
+def test_the_search_is_told_counted_and_stopped(make_bench: Callable[..., Bench], recipe: dict[str, object]) -> None:
+    class Slow(Finder):
+        def detect(self, image: np.ndarray) -> list[Face]:
+            time.sleep(0.002)
+            return super().detect(image)
+
+    finder = Slow()
+    bench = make_bench("slow", with_finder(finder))
+    told: list[Progress] = []
+    bench.reporter.stage_progress = lambda stage, progress: told.append(progress)  # type: ignore[method-assign]
+    cells = matrix("target-only", recipe={**recipe, **FINDER})
+    prepared = bench.engine.prepare(cells, calibrate=False)
+    with pytest.raises(KeyboardInterrupt):
+        bench.engine.run(prepared, stop=lambda: finder.shown >= 60)
+    # It was looking at the second of three sets; the first one is kept.
+    assert finder.shown < 112 and not (bench.folder / "cache" / "checkpoints").exists()
+    told.clear()
+    (run,) = bench.engine.run(prepared).finished
+    search = [progress for progress in told if progress.making == "faces"]
+    assert (search[-1].images_seen, search[-1].images_total) == (112, 112)
+    assert told[: len(search)] == search
+    missing = len(set(finder.looked)) - 1
+    assert missing == 112 and run.spent_seconds > run.train_seconds + 0.05
+    again = bench.run("target-only", recipe={**recipe, **FINDER}, force=True).finished[0]
+    assert again.spent_seconds < again.train_seconds + 0.05
 
 
 def test_sets_that_leave_no_room_and_features_are_told_from_whole_ones(
@@ -218,12 +288,9 @@ def test_which_detector_is_taken_and_what_is_told_before_anything_is_trained(
     with pytest.raises(UnknownName, match=r"face detector named 'findr': did you mean finder"):
         bench.run("target-only", recipe={"faces": "crop", "face_detector": "findr"})
 
-    def lacking(image: np.ndarray) -> list[Face]:
-        raise PluginError("face detector finder needs eyes: pip install eyes")
-
     finder = Finder()
     finder.detect = lacking  # type: ignore[method-assign]
-    with pytest.raises(PluginError, match="pip install eyes"):
+    with pytest.raises(PluginError, match="pip install eyes, or leave faces=none"):
         make_bench("lacking", with_finder(finder)).run("target-only", recipe=FINDER)
     with pytest.raises(UsageError, match="no plugin provides one"):
         Catalog().face_detector("auto")

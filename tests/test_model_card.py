@@ -81,6 +81,8 @@ def test_the_hub_reads_the_scores() -> None:
         ["accuracy", "recall", "f1"],
     )
     assert yaml.safe_load(card.data.to_yaml()) == head
+    turned = dataclasses.replace(CARD, board=dataclasses.replace(CARD.board, target="a\u202eb", split="c\u202ed"))
+    assert "a\ufffdb c\ufffdd" in model_card(turned) and "\u202e" not in model_card(turned)
     assert "synthetic-data" not in head["tags"]
 
 

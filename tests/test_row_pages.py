@@ -19,14 +19,18 @@ from ferbench.components import PERMITS, Permit
 from ferbench.ensembles import Method, make_ensemble
 from ferbench.fingerprints import fingerprint
 from ferbench.leaderboard import BoardTable, leaderboards
-from ferbench.pages.row import RowPage
+from ferbench.pages.board import hex_name
+from ferbench.pages.row import MemberRow, RowPage
 from ferbench.publication.citations import citation
+from ferbench.publication.files import site_files
+from ferbench.publication.gathering import Choice, gathered
 from ferbench.publication.pictures import SamplePictures
 from ferbench.publication.row_figures import group_scores, hard_samples, hardest_places
 from ferbench.publication.rows import RowPages, row_page
 from ferbench.publish.site.rows import row_html
 from ferbench.publish.site.shell import Shell
 from ferbench.records import Predictions
+from ferbench.settings import Settings
 
 NOTHING: tuple[Permit, ...] = ()
 
@@ -186,12 +190,15 @@ def test_pictures_are_the_boards_own_or_none(make_bench: Callable[..., Bench]) -
     page = pages_of(bench, ("pictures",), pictures=pictures, saliency=marked)["target-only"]
     drawn, _ = bars(35, 22)
     first = page.hardest[0]
-    assert (first.picture, first.saliency) == (f"{page.row}-1.png", f"{page.row}-1-saliency.png")
+    assert (first.picture, first.saliency) == (
+        f"samples/{first.place + 1}.png",
+        f"rows/{page.row}-{first.place + 1}-saliency.png",
+    )
     own = drawn[int(predictions.ids[first.place].removeprefix("te-"))][:, :, 0]
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(page.pictures[first.picture]))), own)
-    assert page.pictures[f"{page.row}-1-saliency.png"] == b"a saliency map"
+    assert page.pictures[str(first.saliency)] == b"a saliency map"
     text = html_of(page)
-    assert set(page.pictures) == set(re.findall(r'<img src="([^"]+)"', text))
+    assert set(page.pictures) == set(re.findall(r'<img src="\.\./([^"]+)"', text))
 
     assert pages_of(bench, ("ids",), pictures=pictures)["target-only"].pictures == {}
     # Other pictures under the same name are not those that the row was scored on.
@@ -202,6 +209,19 @@ def test_pictures_are_the_boards_own_or_none(make_bench: Callable[..., Bench]) -
     )
     elsewhere = SamplePictures(other, bench.folder / "data", bench.folder / "cache")
     assert elsewhere.png(run, [0]) == []
+
+
+def test_a_sample_is_one_file_for_all_rows_that_show_it(bench: Bench) -> None:
+    bench.run("target-only source-only", recipe={"lr": 1e-6})
+    settings = Settings(bench.store.location, bench.folder / "data", bench.folder / "cache", "cpu")
+    site = gathered(bench.store, bench.catalog, settings, Choice(asked=("pictures",)), "a site")
+    (board,) = site.boards
+    shown = [{sample.place for sample in row.page.hardest} for row in site.rows(board)]
+    files = [str(path) for path, _ in site_files(site)]
+    assert len(set(files)) == len(files) and shown[0] & shown[1]
+    assert {path for path in files if path.endswith(".png")} == {
+        f"{board.folder}/samples/{place + 1}.png" for place in set.union(*shown)
+    }
 
 
 def test_warnings_come_first_and_failed_seeds_are_said(bench: Bench) -> None:
@@ -243,6 +263,13 @@ def test_the_page_is_sound_html_with_its_charts_data(bench: Bench) -> None:
             assert beside or name.startswith(("https://", "../../../assets/"))
         kinds = {"row-reliability", "row-groups", *(["row-curves"] if strategy != "ensemble" else [])}
         assert set(read.charts) == kinds
+    # A row's page is found by its name in addresses; a share is written with few digits.
+    odd = dataclasses.replace(
+        pages["cascade"],
+        members=(MemberRow("../ROW", "", 1.0, 1, True),),
+        confusion=((1, 2, *[0] * 5), *pages["cascade"].confusion[1:]),
+    )
+    assert f'href="{hex_name("../ROW")}.html"' in html_of(odd) and '--part: 0.333"' in html_of(odd)
     ensemble = pages["ensemble"]
     assert [member.row for member in ensemble.members if member.linked] and not ensemble.chain and not ensemble.curve
     assert sum(member.weight for member in ensemble.members) == pytest.approx(1)
@@ -258,12 +285,15 @@ def test_one_row_alone_has_the_same_page(bench: Bench) -> None:
     assert alone == pages_of(bench)["target-only"]
 
 
+#: BibTeX counts braces, escaped or not.
+LATEX = r"\v{R}. {\char34}\textbraceleft{}{[}a{]}\textbraceright{} of \'{E}{\char34}"
 CITED: tuple[tuple[str, str | None, str | None], ...] = (
     ("Ng et al., ICMI 2015, doi 10.1145/28.30.", "https://doi.org/10.1145/28.30", "Ng et al., ICMI 2015"),
     ("One weird trick & more (arXiv:1404.5997)", "https://arxiv.org/abs/1404.5997", "One weird trick \\& more"),
     ("see https://example.org/a_b.", "https://example.org/a_b", None),
     ("1512.03385", None, None),
     ("a book", None, None),
+    ('Ř. "{[a]} of É", arXiv:1404.5997', "https://arxiv.org/abs/1404.5997", LATEX),
 )
 
 

@@ -23,7 +23,9 @@ from ferbench.cli import root
 from ferbench.competitors import Question, choose, compare_boards, name_competitors, read_answers
 from ferbench.components import PERMITS, Permit
 from ferbench.merging import merge
+from ferbench.plan import _LATER
 from ferbench.pseudonyms import are_numbers, numbered_groups, numbered_ids, same_groups, same_names
+from ferbench.recipes import Recipe
 from ferbench.row_filter import parse_where
 from ferbench.settings import Settings
 from ferbench.snapshot import read_snapshot, read_store, write_snapshot
@@ -31,6 +33,7 @@ from ferbench.snapshot.derived import derived
 from ferbench.snapshot.layout import LATER
 from ferbench.snapshot.licence import Names, permits_of
 from ferbench.snapshot.redaction import withheld
+from ferbench.stages import Stage
 from ferbench.store import KeptRun, Store, open_store
 from ferbench.verification import Verifier
 
@@ -101,11 +104,16 @@ def test_each_dataset_of_a_row_by_its_own_licence() -> None:
 
 def test_errors_and_notes_name_no_sample() -> None:
     lost = failed_run()
-    line = "the picture About Alice_0042.png cannot be read, sample 'Alice-7' of \"Up\": don't use r18 at 1e-3"
-    lost = dataclasses.replace(lost, run=dataclasses.replace(lost.run, error=line, notes=("on Alice_1.JPG",)))
+    line = "row 12: Anna_003 was in row 4"
+    notes = (
+        *("on Alice_1.JPG", "read Bridget Jones 001.png twice", 'Train/Anna (2).jp2, then Bob\'s "1".PNM'),
+        *("sample 'Alice-7' of \"Up\": don't use r18 at 1e-3", "micro-batch 4 of 8"),
+    )
+    lost = dataclasses.replace(lost, run=dataclasses.replace(lost.run, error=line, notes=notes))
     public = withheld(lost, lambda dataset: ("ids",))
-    assert public.run.error == "the picture About … cannot be read, sample … of …: don't use r18 at 1e-3"
-    assert public.run.notes == ("on …",)
+    assert public.run.error == "withheld: it may name a sample (see the store that it comes from)"
+    assert public.run.notes == ("…", "… twice", "…", "sample … of …: don't use r18 at 1e-3", "micro-batch 4 of 8")
+    assert withheld(public, lambda dataset: ()) == public
     assert withheld(lost, everything) == lost
 
 
@@ -228,9 +236,13 @@ def test_fields_that_came_later_are_left_out_and_read_as_they_were(tmp_path: Pat
     """So an older ferbench, which refuses fields that it does not know, reads rows that do without them."""
     write_snapshot(tmp_path, [kept_run()])
     text = bytes_of(tmp_path).decode()
+    defaults = {record.__name__: {f.name: f.default for f in dataclasses.fields(record)} for record in (Recipe, Stage)}
     for (kind, name), value in LATER.items():
         assert f'"{name}":' not in text, (kind, name)
-        assert value is not None
+        # What is left out here is what a reader takes, and what plans leave out of a stage's name.
+        assert defaults[kind][name] == value, (kind, name)
+    assert {name: value for (kind, name), value in LATER.items() if kind == "Recipe"}.items() <= _LATER.items()
+    assert {name: defaults["Recipe"][name] for name in _LATER} == _LATER
     [read] = read_snapshot(tmp_path).runs
     assert read.run.cell.recipe == kept_run().run.cell.recipe
     changed = kept_run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -77,6 +78,25 @@ def test_threads_and_repetition_give_the_same_bits() -> None:
     with ThreadPoolExecutor(4) as pool:
         for _ in range(2):
             assert list(pool.map(lambda picture: found_faces(picture, DETECTOR), pictures)) == alone
+
+
+def test_threads_that_load_at_once_leave_the_log_level_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    import cv2
+
+    log = getattr(cv2.utils, "logging", cv2)
+    level = log.getLogLevel()
+    monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *given: time.sleep(0.03))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: plugin._loaded(), range(4)))
+    assert log.getLogLevel() == level != plugin._ERRORS_ONLY
+
+
+def test_what_is_seen_in_the_margin_alone_is_no_face(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A picture of 100 pixels, brought to 160 within a margin of 80: in its own, one box ends where the picture begins.
+    rows = [np.array([(left, 100), (width, 50), *[(left, 100)] * 5], float) for left, width in ((20, 60), (20, 70))]
+    monkeypatch.setattr(plugin, "_answers", lambda network, shown: [(row, 0.9) for row in rows])
+    (face,) = plugin._seen(None, np.zeros((100, 100, 3), np.uint8), plugin._Look(160, 160, 0.5))
+    assert face.box == pytest.approx((-37.5, 12.5, 43.75, 31.25))
 
 
 def test_without_opencv_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -178,11 +178,13 @@ def _answering(
     catalog = catalog_of(context)
     warn_of_failures(catalog)
     with reading_store(settings) as store:
-        chosen = chosen_runs(store, settings, row=row, seed=seed, target=target, where=where)
+        chosen = chosen_runs(
+            *(store, settings, catalog), row=row, seed=seed, target=target, where=where, with_faces=how != "none"
+        )
         for line in chosen.warnings:
             warn(line)
         recogniser = Recogniser(chosen.runs, store, catalog, settings)
-    cutter, cutting = cutting_for(how, recogniser.stages, catalog, recogniser.image_size)
+    cutter, cutting = cutting_for(how, recogniser.stages, catalog, recogniser.image_size, recogniser.lacking)
     return _Answering(recogniser, cutter, cutting, chosen.why)
 
 

@@ -106,6 +106,7 @@ class Output:
         elif self.given:
             several = len(self.given) > 1
             lines = summary_lines(self.tally, self.answerer, self.cutting, width=width()) if several else []
-            lines += album_lines(self.folder, len(written), width=width()) if self.folder is not None else []
+            if self.folder is not None and self._album is not None:
+                lines += album_lines(self.folder, len(written), self._album.renamed, width=width())
             if lines:
                 print_lines(["", *lines])

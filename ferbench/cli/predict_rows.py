@@ -10,6 +10,7 @@ from ferbench.errors import StoreError, UsageError
 from ferbench.quantities import counted, joined, ranges
 
 if TYPE_CHECKING:
+    from ferbench.catalog import Catalog
     from ferbench.leaderboard import BoardTable
     from ferbench.records import Run
     from ferbench.settings import Settings
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 #: Boards, and rows without checkpoints, that a line names.
 _NAMED = 5
+
+#: Why a row is passed over that was trained on faces.
+_BLIND = "trained on faces of a detector that no plugin here provides: load its file with --plugin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +39,19 @@ class ChosenRuns:
 def chosen_runs(
     store: Store,
     settings: Settings,
+    catalog: Catalog,
     *,
     row: str | None,
     seed: int | None,
     target: str | None,
     where: Sequence[str],
+    with_faces: bool,
 ) -> ChosenRuns:
     """The runs that are asked for, by seed.
+
+    Parameters
+    ----------
+    with_faces : pass over rows that were trained on faces which cannot be looked for here
 
     Raises
     ------
@@ -53,25 +63,36 @@ def chosen_runs(
             raise UsageError("--row names the row that answers, --target and --where choose one: give one of them")
         return _of_row(store, settings, row, seed)
     table, fitting = _table(store, settings, target, where)
+    board = f"{table.board.target} {table.board.split}"
+    seeds = sorted({each for entry in table.entries for each in entry.seeds})
+    if seed is not None and seed not in seeds:
+        raise UsageError(f"no row of {board} that is asked for has a run of seed {seed}: there are {ranges(seeds)}")
     passed: list[str] = []
     partly: list[str] = []
+    blind: list[str] = []
     for entry in table.entries:
         runs = store.runs(board=table.board.fingerprint, row=entry.row, status="finished")
         runs = [run for run in runs if seed is None or run.cell.seed == seed]
         here = [_is_here(run, store, settings) for run in runs]
         if runs and all(here):
+            if with_faces and not _finds_faces(runs, store, catalog):
+                blind.append(entry.row)
+                continue
             found = _of_row(store, settings, entry.row, seed)
             which = f"the best{fitting} of {counted(len(table.entries) + table.hidden, 'row')}"
-            why = f"{which} of {table.board.target} {table.board.split}, rank {entry.rank}"
+            why = f"{which} of {board}, rank {entry.rank}"
             of_seed = "" if seed is None else f" of seed {seed}"
             skipped = [f"{_listed(passed)} ranked above, without checkpoints{of_seed} here"] if passed else []
+            skipped += [f"{_listed(blind)} ranked above, {_BLIND}"] if blind else []
             return ChosenRuns(found.runs, why, (*found.warnings, *skipped))
         passed.append(entry.row)
         partly += [entry.row] if any(here) else []
+    if blind:
+        raise UsageError(f"no row of {board} that is asked for can answer: {_listed(blind)}, {_BLIND}")
     advice = f"; of {_listed(partly)} some seeds have theirs: name one with --row" if partly else ""
     raise StoreError(
-        f"no row of {table.board.target} {table.board.split} that is asked for has its checkpoints in "
-        f"{settings.cache_folder}{advice or ': run one again with --force, or name the cache with FERBENCH_CACHE'}"
+        f"no row of {board} that is asked for has its checkpoints in {settings.cache_folder}"
+        f"{advice or ': run one again with --force, or name the cache with FERBENCH_CACHE'}"
     )
 
 
@@ -137,8 +158,25 @@ def _is_here(run: Run, store: Store, settings: Settings) -> bool:
     from ferbench.checkpoints import Checkpoints
 
     checkpoints = Checkpoints(settings.cache_folder)
-    stages = [member.stage for member in run.members] or [run.stages[-1]]
-    return all(checkpoints.holds(stage) for stage in stages)
+    return all(checkpoints.holds(stage) for stage in _last_stages(run))
+
+
+def _finds_faces(runs: Sequence[Run], store: Store, catalog: Catalog) -> bool:
+    """Whether a plugin here provides what finds the faces that the networks were trained on."""
+    from ferbench.errors import UnknownName
+
+    for name in dict.fromkeys(name for run in runs for name in _last_stages(run)):
+        stage = store.stage(name)
+        if stage is not None and stage.recipe.faces != "none":
+            try:
+                catalog.face_detector(stage.recipe.face_detector)
+            except UnknownName:
+                return False
+    return True
+
+
+def _last_stages(run: Run) -> list[str]:
+    return [member.stage for member in run.members] or [run.stages[-1]]
 
 
 def _seeds(runs: Sequence[Run]) -> list[int]:

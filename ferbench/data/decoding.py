@@ -110,6 +110,10 @@ def _each(
                 future.cancel()
 
 
+class _Unusable(Exception):
+    """A picture of a kind that cannot be taken; says why and what to do."""
+
+
 class _OfDecoders:
     """Stands in a warning filter for the message's pattern: any message matches, but in our threads alone."""
 
@@ -167,6 +171,8 @@ def _decoded(image: ImageFile, absent: str) -> NDArray[np.uint8]:
         raise DatasetError(f"image {image} does not exist: {absent}") from None
     except UnidentifiedImageError:
         raise DatasetError(f"image {image} is not an image that can be read: replace or remove it") from None
+    except _Unusable as unusable:
+        raise DatasetError(f"image {image} cannot be used: {unusable}") from None
     except Image.DecompressionBombError:
         raise _too_large(image) from None
     except Exception as error:  # Pillow's decoders raise whatever a broken file leads them into
@@ -202,7 +208,7 @@ def _pixels(picture: Image.Image) -> NDArray[np.uint8]:
     if picture.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I"):
         return _high_bytes(picture)
     if picture.mode == "F":
-        raise ValueError("its pixels are fractions of unknown range, store it with 8 bits")
+        raise _Unusable("its pixels are fractions of unknown range; store it with 8 bits")
     if picture.has_transparency_data:
         # What lies under full transparency is arbitrary; black is what augmentation puts around a picture too.
         opaque = Image.new("RGBA", picture.size, (0, 0, 0, 255))
@@ -219,5 +225,5 @@ def _high_bytes(picture: Image.Image) -> NDArray[np.uint8]:
     """16-bit grey to 8 bits by its high byte, as Pillow does for 16-bit colour."""
     values = np.array(picture).astype(np.int64)
     if values.min() < 0 or values.max() > 65_535:
-        raise ValueError("its pixels do not fit into 16 bits, store it with 8 bits")
+        raise _Unusable("its pixels do not fit into 16 bits; store it with 8 bits")
     return (values >> 8).astype(np.uint8)[:, :, None]

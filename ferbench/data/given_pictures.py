@@ -65,11 +65,15 @@ def given_pictures(
     left_out : a folder that is not looked into on the way, since answers are drawn there; it can be named all the same
     """
     seen: set[str] = set()
+    real: dict[str, str] = {}
     drawn = _Folder(left_out)
     for name in names:
         for found in _named(name, read_input, drawn):
             if isinstance(found, GivenPicture) and isinstance(found.file, Path):
-                place = str(found.file.absolute())
+                # By whatever way its folder was reached; links with names of their own are pictures of their own.
+                folder = str(found.file.parent)
+                real[folder] = real.get(folder) or os.path.realpath(folder)
+                place = f"{real[folder]}/{found.file.name}"
                 if place in seen:
                     continue
                 seen.add(place)
@@ -83,7 +87,7 @@ class _Folder:
         self._known: dict[str, bool] = {}
         self._status: os.stat_result | None = None
         with contextlib.suppress(OSError):
-            self._status = None if path is None else path.expanduser().stat()
+            self._status = None if path is None else path.stat()
 
     def is_at(self, path: str) -> bool:
         if self._status is None:
@@ -91,7 +95,7 @@ class _Folder:
         if path not in self._known:
             self._known[path] = False
             with contextlib.suppress(OSError):
-                self._known[path] = os.path.samestat(os.stat(path), self._status)
+                self._known[path] = os.path.samestat(Path(path).stat(), self._status)
         return self._known[path]
 
 

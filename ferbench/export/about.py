@@ -46,7 +46,9 @@ def about(trained: Trained, store: Store, catalog: Catalog, *, passed_on: bool) 
         "mean": list(backbone.mean),
         "std": list(backbone.std),
         "temperature": trained.temperature,
-        "faces": faces_of(trained),
+        "faces": trained.stage.recipe.faces,
+        "face_detector": "" if trained.stage.recipe.faces == "none" else trained.stage.recipe.face_detector,
+        "faces_found_by": trained.stage.detector,
         "strategy": run.cell.strategy,
         "target": without_location(run.cell.target),
         "auxiliaries": [without_location(name) for name in run.cell.auxiliaries],
@@ -71,11 +73,6 @@ def as_texts(values: Mapping[str, object]) -> dict[str, str]:
     return {
         key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for key, value in values.items()
     }
-
-
-def faces_of(trained: Trained) -> str:
-    """How evaluation cuts pictures to faces."""
-    return str(dict(trained.run.cell.recipe_values()).get("faces", "none"))
 
 
 def plugin_files(trained: Trained, catalog: Catalog) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from ferbench.errors import DatasetError, ExportError, UnknownName, UsageError, one_line
+from ferbench.errors import DatasetError, ExportError, PluginError, UnknownName, UsageError, one_line
 from ferbench.export.onnx_file import IMAGES, PROBABILITIES, STRETCHED, OnnxFile
 from ferbench.export.trial import LIMIT, random_pictures
 from ferbench.pages.exported import Agreement
@@ -57,9 +57,10 @@ def agreement(file: OnnxFile, trained: Trained, report: Callable[[], Sequence[Pi
         places = np.unique(np.linspace(0, len(of_split) - 1, min(_SAMPLES, len(of_split))).round().astype(int))
         samples = [np.asarray(of_split[place]) for place in places.tolist()]
         source, real = f"{len(samples)} of {split}", True
-    except (DatasetError, UnknownName, UsageError):
+    except (DatasetError, PluginError, UnknownName, UsageError) as error:
         samples = random_pictures(trained.image_size, _SAMPLES)
-        source, real = f"drawn at random, for {split} cannot be read here", False
+        cannot = "be cut to faces" if isinstance(error, PluginError) else "be read"
+        source, real = f"drawn at random, for {split} cannot {cannot} here", False
     # Other sides than the split's: the file says that it takes any.
     tried = [*samples, *random_pictures(trained.image_size, 6)[3:]]
     source += f", {len(tried) - len(samples)} drawn at random" if real else ""

@@ -150,6 +150,8 @@ def _named(trained: Trained, known: Mapping[str, object], folder: Path) -> Expor
         licences=dict(known["licences"]),  # type: ignore[call-overload]
         folder=str(folder),
         files=(),
+        face_detector=str(known["face_detector"]),
+        found_by=trained.stage.detector,
         precision=trained.stage.recipe.precision,
         withheld_by=tuple(known["withheld_by"]),  # type: ignore[arg-type]
         passed_on=bool(known["passed_on"]),
@@ -206,9 +208,10 @@ def _whole(trained: Trained) -> WholeNetwork:
 
 def _report(trained: Trained, bench: Workbench) -> Sequence[NDArray[np.uint8]]:
     """What the row is reported on, as the network is shown it: whole, or cut to faces."""
-    cell = trained.run.cell
+    cell, stage = trained.run.cell, trained.stage
+    bench.cuts.check(stage.recipe, stage.detector)
     samples = evaluated(bench.roles, Evaluation(cell.target, "report"), cell.recipe.label_set)
-    return bench.cuts.shown(samples, trained.stage.recipe).images
+    return bench.cuts.shown(samples, stage.recipe).images
 
 
 def _safetensors(module: nn.Module, metadata: Mapping[str, str]) -> bytes:

@@ -1,4 +1,6 @@
-"""The folder of an export: all of its files or none, and none of an earlier export beside them."""
+"""The folder of an export. A new one is there with all of its files or not at all; while an earlier export is replaced
+its config.json, without which no folder is read as an export, is the first to go, and the new one is the last to come.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,12 @@ from ferbench.errors import ExportError, UsageError
 #: All that an export may consist of.
 NAMES = ("model.onnx", "model.safetensors", "config.json", "README.md")
 
+#: The one that tells what the others are.
+_TELLS = "config.json"
+
+#: How the folder begins that files are written to first; a process that is killed leaves it behind.
+_TEMPORARY = ".new-"
+
 
 def check_folder(folder: Path) -> None:
     """Refuse a folder that holds something else than an earlier export, before anything is computed.
@@ -26,16 +34,17 @@ def check_folder(folder: Path) -> None:
     try:
         if not folder.exists():
             return
-        found = {path.name for path in folder.iterdir()}
+        found = {path.name for path in folder.iterdir() if not path.name.startswith(_TEMPORARY)}
     except OSError as error:
         raise UsageError(f"{folder} is no folder for an export ({error.strerror or error}): name another") from error
-    if found and not _is_export(folder, found):
+    # An export that was replaced when its process was killed has its config.json in the folder that was left behind.
+    if found and not any(map(_is_export, (folder, *folder.glob(f"{_TEMPORARY}*")))):
         raise UsageError(f"{folder} is not empty and holds no export of ferbench: name another folder")
 
 
-def _is_export(folder: Path, found: set[str]) -> bool:
+def _is_export(folder: Path) -> bool:
     try:
-        known = json.loads((folder / "config.json").read_text("utf-8")) if "config.json" in found else None
+        known = json.loads((folder / _TELLS).read_text("utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(known, dict) and "ferbench_export" in known
@@ -43,11 +52,13 @@ def _is_export(folder: Path, found: set[str]) -> bool:
 
 @contextmanager
 def new_files(folder: Path, files: Mapping[str, bytes]) -> Iterator[Path]:
-    """Files in a folder beside the wanted one, to be looked at; put into place at the end, unless that raises.
+    """Files in a folder beside the wanted one, or in it where it is there already, to be looked at; put into place at
+    the end, unless that raises.
 
     Parameters
     ----------
     folder : as `check_folder` accepts it; what of an earlier export is not among the files is removed
+    files : config.json among them
 
     Raises
     ------
@@ -55,7 +66,8 @@ def new_files(folder: Path, files: Mapping[str, bytes]) -> Iterator[Path]:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
+        # What is there may lie on another disk than its parent, or in one that cannot be written.
+        beside = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=folder if folder.exists() else folder.parent))
     except OSError as error:
         raise _unwritable(folder, error) from error
     try:
@@ -88,8 +100,8 @@ def _put(beside: Path, folder: Path, files: Mapping[str, bytes]) -> None:
         beside.chmod(0o777 & ~mask)
         beside.rename(folder)
         return
-    # First what would tell of files that are no more, last what tells of those that are there.
-    for name in sorted(NAMES, key=lambda name: name == "config.json"):
+    (folder / _TELLS).unlink(missing_ok=True)
+    for name in sorted(NAMES, key=lambda name: name == _TELLS):
         if name in files:
             (beside / name).replace(folder / name)
         else:

@@ -5,6 +5,7 @@ The format is that of onnx.ai; torch's exporter traces the network (torch.export
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 import time
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ferbench.errors import ExportError, UsageError, one_line
 from ferbench.export.whole_network import WholeNetwork
+from ferbench.quantities import joined
 from ferbench.version import VERSION
 
 if TYPE_CHECKING:
@@ -60,9 +62,17 @@ class OnnxFile:
     seconds: float
 
 
-def missing_packages() -> tuple[str, ...]:
-    """Packages of the extra that are not installed."""
-    return tuple(name for name in _PACKAGES if importlib.util.find_spec(name) is None)
+def missing_packages() -> list[str]:
+    """What is wrong with packages of the extra, in words: some are not installed, others cannot be imported."""
+    absent = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    faults = [f"{joined(absent)}, which {'is' if len(absent) == 1 else 'are'} not installed"] if absent else []
+    for name in _PACKAGES:
+        if name not in absent:
+            try:
+                importlib.import_module(name)
+            except Exception as error:  # whatever a package that does not fit the others raises
+                faults.append(f"{name}, which cannot be imported ({one_line(error)})")
+    return faults
 
 
 def onnx_file(whole: WholeNetwork, opset: int, about: Mapping[str, str], describe: Callable[[bool], str]) -> OnnxFile:
@@ -76,11 +86,11 @@ def onnx_file(whole: WholeNetwork, opset: int, about: Mapping[str, str], describ
 
     Raises
     ------
-    UsageError : a package of the extra is missing
+    UsageError : a package of the extra is missing or cannot be imported
     ExportError : an operation of the network has no translation, or the file would be larger than ONNX allows
     """
     if missing := missing_packages():
-        raise UsageError(f"ONNX needs {' and '.join(missing)}, which is not installed: {INSTALL}")
+        raise UsageError(f"ONNX needs {' and '.join(missing)}: {INSTALL}")
     size = sum(value.nbytes for value in whole.state_dict().values())
     if size > _LARGEST_BYTES:
         raise ExportError(f"{size / 1e9:.1f} GB of weights do not fit into one ONNX file, which ends at 2 GB")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from ferbench.catalog import Catalog
@@ -19,7 +20,6 @@ from ferbench.state_dicts import read_state_dict
 from ferbench.svm_head import put_svm_head
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from torch import nn
 
@@ -44,6 +44,9 @@ class ExportedNetwork:
 
         images : uint8 [n, H, W, C] of any sides, C 3 (RGB) or 1
         """
+        if not len(images):
+            nothing = np.empty((0, len(self.labels)), np.float32)
+            return nothing, nothing
         size, normalisation = self.about["image_size"], Normalisation(self.about["mean"], self.about["std"])
         placed = place(images, size, "cpu", grey=self.about["grey"])
         with torch.inference_mode():

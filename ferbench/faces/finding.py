@@ -78,12 +78,16 @@ def face_faults(face: object, image_shape: Sequence[int]) -> list[str]:
         return [f"score {face.score} is not from 0 to 1"]
     if face.landmarks is not None and [len(point) for point in face.landmarks] != [2] * 5:
         return [f"landmarks {face.landmarks} are not five points"]
+    return _off_the_picture(face, image_shape)
+
+
+def _off_the_picture(face: Face, image_shape: Sequence[int]) -> list[str]:
     height, width = image_shape[:2]
     left, top, across, down = face.box
     if not (left < width and top < height and left + across > 0 and top + down > 0):
         return [f"box {face.box} lies outside its picture of {width} x {height} pixels"]
     reach = _FURTHEST * max(height, width)
-    for x, y in ((left, top), (left + across, top + down), *points):
+    for x, y in ((left, top), (left + across, top + down), *(face.landmarks or ())):
         if not (-reach <= x <= width + reach and -reach <= y <= height + reach):
             return [f"{face!r} reaches too far beyond its picture of {width} x {height} pixels"]
     return []

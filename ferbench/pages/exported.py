@@ -50,6 +50,7 @@ class Exported:
     licences : in words, by backbone and dataset of the chain; empty where none is told
     temperature : what logits are divided by; None where the run has none
     faces : how evaluation cuts pictures to faces before they are shown; `none` shows them whole
+    face_detector, found_by : the name of what finds them, and its identity; empty where none are looked for
     opset, batches, seconds : of the ONNX file: its operators' version, whether it takes several pictures at once, and
         what writing and checking it took; None without one
     left_out : why there is no ONNX file where one was wanted
@@ -78,6 +79,8 @@ class Exported:
     batches: bool | None = None
     seconds: float | None = None
     agreement: Agreement | None = None
+    face_detector: str = ""
+    found_by: str = ""
     left_out: str | None = None
     withheld_by: tuple[str, ...] = ()
     passed_on: bool = False

@@ -67,6 +67,7 @@ class FaceAnswer:
     probabilities : float32 [C], in the order of the answerer's classes
     view : uint8 [H, W, C], what the networks were shown; None unless it is to be explained
     overlay : uint8 [H, W, 3], the view under a map of what in it speaks for the top expression; None likewise
+    speaks : whether anything does
     """
 
     box: Box | None
@@ -74,11 +75,12 @@ class FaceAnswer:
     probabilities: NDArray[np.float32] = field(compare=False, repr=False)
     view: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
     overlay: NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
+    speaks: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class PictureAnswer:
-    """A picture with its faces, from left to right; one face without a box where it was taken whole.
+    """A picture with its faces, row by row from left to right; one face without a box where it was taken whole.
 
     width, height : in pixels, as it is seen: turned as its file says
     pixels : uint8 [H, W, C], reduced where it is huge; None unless it is to be drawn

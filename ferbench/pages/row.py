@@ -134,7 +134,7 @@ class HardSample:
     wrong : seeds that are
     answers : what was answered, each with the number of seeds, most first
     of_truth : probability of its label, mean over seeds
-    picture, saliency : names among the page's pictures
+    picture, saliency : names among the page's pictures; a picture is the same on pages of all rows that show the sample
     """
 
     place: int
@@ -229,7 +229,7 @@ class RowPage:
     linked : rows that have a page beside this one
     sources : plugins by name, with the SHA-256 of their source
     hardware : what computed it, where rows of another machine met one of the same name
-    pictures : PNG files by name, written beside the page
+    pictures : PNG files by name, which is a path from the board's folder
     """
 
     board: Board

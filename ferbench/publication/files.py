@@ -17,8 +17,8 @@ from ferbench.publish.site.shell import Shell
 
 File = tuple[PurePosixPath, bytes]
 
-#: What a picture beside a row's page may be called: names come from digits alone.
-_PICTURE = re.compile(r"[0-9a-f]{10}[0-9a-z-]*\.png")
+#: What pictures may be called: names come from digits alone.
+_PICTURE = re.compile(r"samples/[0-9]+\.png|rows/[0-9a-f]{10}-[0-9]+-saliency\.png")
 
 
 def site_files(site: Site) -> Iterator[File]:
@@ -35,8 +35,9 @@ def site_files(site: Site) -> Iterator[File]:
         yield folder / "index.html", board_html(page, shell, compared=comparison is not None).encode()
         for name, text in board_files(page.table, page.reported).items():
             yield folder / name, text.encode("utf-8", "replace")
+        pictures: set[str] = set()
         for row in site.rows(page):
-            yield from _row(row, shell, folder / "rows")
+            yield from _row(row, shell, folder, pictures)
     across = site.across()
     text = "" if across is None else across_html(across, shell, "")
     yield PurePosixPath("index.html"), index_html(site, shell, compared=compared, across=text).encode()
@@ -48,11 +49,14 @@ def _assets() -> Iterator[File]:
         yield PurePosixPath("assets", each.name), each.read_bytes()
 
 
-def _row(row: PublishedRow, shell: Shell, folder: PurePosixPath) -> Iterator[File]:
+def _row(row: PublishedRow, shell: Shell, folder: PurePosixPath, there: set[str]) -> Iterator[File]:
+    """A row's files; pictures are left out that another row of the board has had written."""
     name = hex_name(row.page.row)
-    yield folder / f"{name}.html", row_html(row.page, shell, "../../../").encode()
-    yield folder / f"{name}.md", row.card.encode("utf-8", "replace")
+    yield folder / "rows" / f"{name}.html", row_html(row.page, shell, "../../../").encode()
+    yield folder / "rows" / f"{name}.md", row.card.encode("utf-8", "replace")
     for picture, png in sorted(row.page.pictures.items()):
         if not _PICTURE.fullmatch(picture):
             raise ValueError(f"a picture's name becomes a file's: {picture!r} may not")
-        yield folder / picture, png
+        if picture not in there:
+            there.add(picture)
+            yield folder / picture, png

@@ -21,7 +21,7 @@ from ferbench.publish.snapshot_markdown import snapshot_markdown
 from ferbench.quantities import counted
 from ferbench.settings import Settings
 from ferbench.snapshot import read_store
-from ferbench.snapshot.licence import names_of, withheld_of
+from ferbench.snapshot.licence import NAMES, names_of, withheld_of
 from ferbench.store import Store, open_store
 from ferbench.whole_files import whole_file
 
@@ -86,7 +86,8 @@ def snapshot_pages(folder: Path) -> dict[str, bytes]:
         # An empty catalog and an empty folder: what plugins and this machine know is not in the snapshot.
         nowhere = Path(store.location).parent / "nowhere"
         settings = Settings(store.location, data_folder=nowhere, cache_folder=nowhere, device="cpu")
-        site = gathered(store, Catalog(), settings, Choice(references="none"), title)
+        # What a licence withholds was left out when the snapshot was written.
+        site = gathered(store, Catalog(), settings, Choice(references="none"), title, permits=lambda dataset: NAMES)
         return {PAGES[0]: text.encode(), PAGES[1]: one_page(site).encode()}
 
 

@@ -12,7 +12,13 @@ from ferbench.publication.citations import citations_of
 from ferbench.publish.model_card import ModelCard
 from ferbench.records import Board, Entry, Run, StageResult
 from ferbench.snapshot.licence import permits_of
-from ferbench.snapshot.redaction import published, withheld, without_folders, without_location
+from ferbench.snapshot.redaction import (
+    name_without_folders,
+    published,
+    withheld,
+    without_folders,
+    without_location,
+)
 from ferbench.stages import Stage
 from ferbench.store import KeptRun
 
@@ -68,9 +74,9 @@ def _public(entry: Entry) -> Entry:
     """Notes are the card's own, out of the runs."""
     return dataclasses.replace(
         entry,
-        backbone=without_folders(entry.backbone),
+        backbone=name_without_folders(entry.backbone),
         auxiliaries=tuple(map(without_location, entry.auxiliaries)),
-        weights=without_folders(entry.weights),
+        weights=name_without_folders(entry.weights),
         recipe=tuple(
             [(key, without_folders(value) if isinstance(value, str) else value) for key, value in entry.recipe]
         ),

@@ -41,14 +41,15 @@ class SamplePictures:
 
         places : in the board's order, which is that of the run's predictions
         """
-        samples = self._of(run)
+        samples = self.samples(run)
         return [] if samples is None else [samples.images[place] for place in places]
 
     def png(self, run: Run, places: Sequence[int]) -> list[bytes]:
         """As PNG files, the longer side at most LONGEST_SIDE pixels; none where the data is not here."""
         return [png(reduced(image, LONGEST_SIDE)) for image in self.images(run, places)]
 
-    def _of(self, run: Run) -> LabelledImages | None:
+    def samples(self, run: Run) -> LabelledImages | None:
+        """All of a run's board, in its order; None where the data is not here."""
         board = run.board
         if board is None:
             return None

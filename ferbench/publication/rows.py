@@ -127,7 +127,7 @@ class RowPages:
             linked=frozenset(each.row for each in table.entries),
             sources=first.sources,
             hardware=first.hardware,
-            pictures=dict(_files(places, shown, hex_name(entry.row))),
+            pictures=dict(_files(shown, hex_name(entry.row))),
         )
 
     def _published(self, run: Run, said: Predictions, permits: Collection[Permit]) -> KeptRun:
@@ -181,28 +181,29 @@ class RowPages:
 def _pictured(
     samples: Iterator[HardSample], shown: Mapping[int, tuple[bytes, bytes | None]], row: str
 ) -> Iterator[HardSample]:
-    for number, sample in enumerate(samples, 1):
+    for sample in samples:
         picture, saliency = shown.get(sample.place, (None, None))
         yield dataclasses.replace(
             sample,
-            picture=_name(row, number) if picture else None,
-            saliency=_name(row, number, "-saliency") if saliency else None,
+            picture=_picture(sample.place) if picture else None,
+            saliency=_saliency(row, sample.place) if saliency else None,
         )
 
 
-def _files(
-    places: Sequence[int], shown: Mapping[int, tuple[bytes, bytes | None]], row: str
-) -> Iterator[tuple[str, bytes]]:
-    for number, place in enumerate(places, 1):
-        picture, saliency = shown.get(place, (None, None))
-        if picture:
-            yield _name(row, number), picture
+def _files(shown: Mapping[int, tuple[bytes, bytes | None]], row: str) -> Iterator[tuple[str, bytes]]:
+    for place, (picture, saliency) in shown.items():
+        yield _picture(place), picture
         if saliency:
-            yield _name(row, number, "-saliency"), saliency
+            yield _saliency(row, place), saliency
 
 
-def _name(row: str, number: int, what: str = "") -> str:
-    return f"{row}-{number}{what}.png"
+def _picture(place: int) -> str:
+    """A sample looks the same to every row of its board: its picture lies there once."""
+    return f"samples/{place + 1}.png"
+
+
+def _saliency(row: str, place: int) -> str:
+    return f"rows/{row}-{place + 1}-saliency.png"
 
 
 def _seed_scores(run: Run) -> SeedScores:

@@ -36,9 +36,10 @@ class SaliencyPictures:
         self._bench = bench_of(catalog, settings)
 
     def of(self, answers: Sequence[tuple[Run, Predictions]], places: Sequence[int]) -> dict[str, bytes]:
-        """PNG files by the samples' ids: what speaks, in the first run, for the answer that most runs gave.
+        """PNG files by the samples' ids: what speaks, in the first run, for the answer that most runs gave, on a
+        picture as the run's network is shown it: whole, or cut to its face.
 
-        None where that cannot be told.
+        None where that cannot be told, and of a sample in which nothing speaks for its answer.
 
         places : in the order of the runs' predictions
         """
@@ -46,16 +47,22 @@ class SaliencyPictures:
         from ferbench.trained import load_trained
 
         run, said = answers[0]
-        images = self._pictures.images(run, places)
-        if run.members or not images:
+        samples = self._pictures.samples(run)
+        if run.members or samples is None:
             return {}
         try:
             trained = load_trained(run, self._store, self._catalog, self._settings, self._bench)
+            self._bench.cuts.check(trained.stage.recipe, trained.stage.detector)
+            shown = self._bench.cuts.shown(samples, trained.stage.recipe).images
+            images = [shown[place] for place in places]
             given = np.stack([each.probabilities[list(places)].argmax(axis=1) for _, each in answers])
             most = [Counter(column).most_common(1)[0][0] for column in given.T.tolist()]
             maps = class_activation(trained, images, most)
         except FerbenchError as error:
             self._warn(f"row {run.row}: no saliency ({error})")
             return {}
-        shown = [png(overlaid(image, each)) for image, each in zip(images, maps, strict=True)]
-        return {said.ids[place]: data for place, data in zip(places, shown, strict=True)}
+        return {
+            said.ids[place]: png(overlaid(image, each))
+            for place, image, each in zip(places, images, maps, strict=True)
+            if each.any()
+        }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -60,6 +61,7 @@ class Album:
     replaced.
 
     written : where each lies, by the picture's name
+    renamed : those of them that are numbered, since their own name was taken
     """
 
     folder: Path
@@ -67,7 +69,9 @@ class Album:
     cutting: Cutting
     top: int = TOP
     written: dict[str, Path] = field(default_factory=dict)
+    renamed: dict[str, Path] = field(default_factory=dict)
     _places: dict[str, Path] = field(default_factory=dict)
+    _numbered: set[str] = field(default_factory=set)
 
     def plan(self, pictures: Iterable[tuple[str, PurePath, Path | None]]) -> None:
         """Give each picture a file of its own.
@@ -90,9 +94,11 @@ class Album:
                 raise UsageError(
                     f"--annotated {self.folder} would overwrite {place}, which is read: name another folder"
                 )
-            while place in taken or not _is_free(place):
+            while place in taken or _identity(place) in read or not _is_free(place):
                 place = self.folder / below.with_name(f"{below.stem}-{number}{suffix}")
                 number += 1
+            if number > 2:
+                self._numbered.add(name)
             taken.add(place)
             self._places[name] = place
 
@@ -118,6 +124,8 @@ class Album:
                 f"--annotated {self.folder}: {place} cannot be written: {error.strerror or error}; name another folder"
             ) from error
         self.written[answer.name] = place
+        if answer.name in self._numbered:
+            self.renamed[answer.name] = place
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -136,9 +144,9 @@ def _is_free(place: Path) -> bool:
     if place.is_symlink():
         return False
     try:
-        with Image.open(place, formats=("PNG", "JPEG")) as picture:
+        with warnings.catch_warnings(action="ignore"), Image.open(place, formats=("PNG", "JPEG")) as picture:
             return picture.info.get(_KEYWORD) == _MARK or picture.info.get("comment") == _MARK.encode()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Warning):
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
 
 
@@ -365,7 +373,8 @@ def _explanation(face: FaceAnswer, classes: Sequence[str], number: str, size: in
     assert face.view is not None and face.overlay is not None
     (name, _) = top_expressions(face, classes, 1)[0]
     pad, font = max(5, size // 2), _font(size)
-    title = f"{number}: what speaks for {name}" if number else f"what speaks for {name}"
+    title = f"what speaks for {name}" if face.speaks else f"nothing in it speaks for {name}"
+    title = f"{number}: {title}" if number else title
     parts = [_tile(face.view, side), _tile(face.overlay, side)]
     width = max(sum(part.width for part in parts) + 3 * pad, math.ceil(font.getlength(title)) + 2 * pad)
     height = max(part.height for part in parts)

@@ -42,7 +42,7 @@ def escaped(text: str) -> str:
 
     Signs that cannot be seen and do something are replaced by U+FFFD.
     """
-    line = "".join(map(_harmless, " ".join(text.split())))
+    line = "".join(map(harmless, " ".join(text.split())))
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _MENTION.sub("&#64;", _MARKUP.sub(r"\\\g<0>", line))
 
@@ -52,7 +52,8 @@ def paragraph(text: str) -> str:
     return _NUMBERED.sub(r"\g<1>\\", _BEGINS.sub(r"\\", escaped(text)))
 
 
-def _harmless(sign: str) -> str:
+def harmless(sign: str) -> str:
+    """A sign, or U+FFFD for one that cannot be seen and does something."""
     return "\ufffd" if sign in _TURNING or unicodedata.category(sign) in ("Cc", "Cs") else sign
 
 

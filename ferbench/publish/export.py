@@ -29,6 +29,20 @@ probabilities, logits = session.run(None, {"images": face[None]})
 print(labels[probabilities[0].argmax()], probabilities[0].max())
 """
 
+#: What makes face.png of the others, as evaluation cuts it.
+_CUTTING = """\
+import numpy as np
+from PIL import Image
+from ferbench.catalog import Catalog
+from ferbench.faces import cut, found_faces, main_face
+
+picture = np.asarray(Image.open("picture.jpg").convert("RGB"))
+found = found_faces(picture, Catalog.load().face_detector("DETECTOR"))
+if face := main_face(found, picture.shape):
+    picture = cut(picture, face, "MODE", min(SIDE, max(picture.shape)))
+Image.fromarray(picture).save("face.png")
+"""
+
 _SAFETENSORS = """\
 import numpy as np
 from PIL import Image
@@ -106,6 +120,10 @@ def card_section(exported: Exported) -> list[str]:
     if exported.library and "model.safetensors" in names:
         said.append(f"Weights have the names of the backbone's module, which is built with {exported.library}.")
     lines += ["", *said]
+    if exported.faces != "none":
+        cutting = _CUTTING.replace("DETECTOR", exported.face_detector)
+        cutting = cutting.replace("MODE", exported.faces).replace("SIDE", str(exported.image_size))
+        lines += ["", "## Cut to the face", "", "```python", *cutting.splitlines(), "```"]
     if "model.onnx" in names:
         lines += ["", "## With onnxruntime", "", "```python", *_ONNX.splitlines(), "```"]
     if "model.safetensors" in names:
@@ -137,7 +155,10 @@ def _interface(exported: Exported) -> list[str]:
     grey = "turned to grey, " if exported.grey else ""
     cut = "Pictures are shown whole, as the dataset has them."
     if exported.faces != "none":
-        cut = f"Pictures are faces, cut as ferbench does with faces={exported.faces}; cutting is not part of the file."
+        cut = (
+            f"Pictures are faces that {exported.found_by} finds, cut as ferbench does with faces={exported.faces}, at "
+            f"most {side} pixels a side; one without a face is shown whole. Cutting is not part of the file."
+        )
     scaled = (
         "No temperature was fitted: probabilities are not calibrated."
         if exported.temperature is None

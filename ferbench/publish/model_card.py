@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ferbench.pages.row import Citation
 from ferbench.publish.board_columns import share
 from ferbench.publish.boards import beats, board_facts, protocol_words
-from ferbench.publish.boards_markdown import escaped, paragraph, table
+from ferbench.publish.boards_markdown import escaped, harmless, paragraph, table
 from ferbench.publish.layout import Align
 from ferbench.quantities import counted, duration, figure, joined, percent, whole
 from ferbench.recipes import RecipeValue
@@ -318,7 +318,7 @@ def _value(value: RecipeValue) -> str:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    return "".join(map(harmless, " ".join(text.split())))
 
 
 def _hub_word(text: str) -> str:

@@ -71,7 +71,8 @@ class WorkLeft:
 
 def stage_label(stage: Stage, *, seed: bool = True) -> str:
     """A stage in words that do not depend on the strategy that asked for it."""
-    parts = [stage.backbone, *_what(stage), f"{stage.recipe.image_size} px"]
+    cut = [] if stage.recipe.faces == "none" else [f"faces {stage.recipe.faces}"]
+    parts = [stage.backbone, *_what(stage), *cut, f"{stage.recipe.image_size} px"]
     return " · ".join([*parts, f"seed {stage.seed}"] if seed else parts)
 
 

@@ -24,6 +24,9 @@ TOP = 3
 #: Columns that a bar of 100 % takes, on a line that is wide enough.
 _BAR = 30
 
+#: Annotated pictures under other names that are listed.
+_RENAMED = 12
+
 #: Columns of a picture's name in a list, at least.
 _NAME = 16
 
@@ -69,7 +72,7 @@ def picture_lines(
     lines[0] = lines[0].replace(called, paint.bold(called), 1)
     for number, face in enumerate(answer.faces, 1):
         if face.box is not None:
-            lines.append(f"{GAP}face {number}, {_place(face)}, score {face.score or 0:.2f}")
+            lines.append(f"{GAP}face {number} at {_place(face)}, score {face.score or 0:.2f}")
         shown = top_expressions(face, answerer.classes, top)
         name_width = max(len(name) for name, _ in shown)
         bar = max(8, min(_BAR, width - name_width - len("100.0 %") - 4 * len(GAP)))
@@ -92,7 +95,7 @@ def listed_lines(
         return _beside(name + mark, said[0], width, paint)
     lines = [f"{paint.bold(name)}{GAP}{counted(len(said), 'face')}"]
     for number, (face, text) in enumerate(zip(answer.faces, said, strict=True), 1):
-        lines += _beside(f"{GAP}{number} at {_place(face)}", text, width, PLAIN)
+        lines += _beside(f"{GAP}face {number} at {_place(face)}", text, width, PLAIN)
     return lines
 
 
@@ -102,7 +105,7 @@ class Tally:
 
     faults : pictures that could not be read
     undrawn : pictures that were answered and whose annotated copy could not be written
-    shown : how often each expression was the top one
+    shown, shown_whole : how often each expression was the top one, of faces and of pictures taken whole
     """
 
     pictures: int = 0
@@ -111,6 +114,7 @@ class Tally:
     faults: int = 0
     undrawn: int = 0
     shown: Counter[str] = field(default_factory=Counter)
+    shown_whole: Counter[str] = field(default_factory=Counter)
 
     def add(self, answer: PictureAnswer | PictureFault, answerer: Answerer) -> None:
         """Count one picture."""
@@ -120,22 +124,29 @@ class Tally:
         self.pictures += 1
         self.whole += answer.whole
         self.faces += sum(face.box is not None for face in answer.faces)
-        self.shown.update(top_expressions(face, answerer.classes, 1)[0][0] for face in answer.faces)
+        for face in answer.faces:
+            (top, _) = top_expressions(face, answerer.classes, 1)[0]
+            (self.shown_whole if face.box is None else self.shown)[top] += 1
 
 
 def summary_lines(tally: Tally, answerer: Answerer, cutting: Cutting, *, width: int) -> list[str]:
     """How many pictures and faces there were, and how often each expression was the top one."""
-    counted_names = tally.shown
-    facts = [counted(tally.pictures, "picture")]
-    if cutting.mode != "none":
-        facts.append(counted(tally.faces, "face"))
+    if cutting.mode == "none":
+        facts = [_told(counted(tally.pictures, "picture"), tally.shown_whole, answerer)]
+    else:
+        facts = [counted(tally.pictures, "picture"), _told(counted(tally.faces, "face"), tally.shown, answerer)]
         if tally.whole:
-            facts.append(f"{tally.whole} without a face, taken whole")
+            facts.append(_told(f"{tally.whole} without a face, taken whole", tally.shown_whole, answerer))
     if tally.faults:
         facts.append(f"{tally.faults} not readable")
-    order = sorted(answerer.classes, key=lambda name: (-counted_names[name], answerer.classes.index(name)))
-    facts.append(", ".join(f"{name} {counted_names[name]}" for name in order if counted_names[name]))
-    return wrapped_facts([fact for fact in facts if fact], width)
+    return wrapped_facts(facts, width)
+
+
+def _told(what: str, shown: Counter[str], answerer: Answerer) -> str:
+    """Something with how often each expression was its top one."""
+    order = sorted(answerer.classes, key=lambda name: (-shown[name], answerer.classes.index(name)))
+    parts = ", ".join(f"{name} {shown[name]}" for name in order if shown[name])
+    return f"{what}: {parts}" if parts else what
 
 
 def shown_name(name: str) -> str:
@@ -159,9 +170,19 @@ def top_expressions(face: FaceAnswer, classes: Sequence[str], top: int | None = 
     return [(classes[index], float(face.probabilities[index])) for index in order.tolist()]
 
 
-def album_lines(folder: Path, count: int, *, width: int) -> list[str]:
-    """Where annotated pictures are."""
-    return wrapped(f"{counted(count, 'annotated picture')} in {folder}", width) if count else []
+def album_lines(folder: Path, count: int, renamed: Mapping[str, Path], *, width: int) -> list[str]:
+    """Where annotated pictures are.
+
+    renamed : those that could not have their own name, by the picture's
+    """
+    if not count:
+        return []
+    lines = wrapped(f"{counted(count, 'annotated picture')} in {folder}", width)
+    for name, place in list(renamed.items())[:_RENAMED]:
+        lines += wrapped(f"{GAP}{printable(str(place.relative_to(folder)))} is of {shown_name(name)}", width)
+    if len(renamed) > _RENAMED:
+        lines.append(f"{GAP}and {len(renamed) - _RENAMED} more under other names; --json names all")
+    return lines
 
 
 def notes(answerer: Answerer, cutting: Cutting) -> list[str]:

@@ -49,11 +49,12 @@ _NAMES = frozenset(("auxiliaries", "backbone", "dataset", "target", "weights"))
 #: What the patterns above take for the end of a path, though a folder's name may have it.
 _ENDS = re.compile(r"[\s'\"<>|]")
 
-#: A path from a root to the end of a name; what it is where it is somebody's home, and where it is not.
+_START, _DRIVE = r"(?<![\w.…-])(?<!:/)", r"(?<!\w)[A-Za-z]:[\\/]"
+
+#: The folders of a path that goes from a root to the end of a name; a home folder goes with its owner's name.
 _ROOTED = re.compile(
-    r"(?P<home>(?:(?<![\w.…-])(?<!:/)/(?:home|Users)/|(?<!\w)[A-Za-z]:[\\/]Users[\\/])[^\\/]+$)"
-    r"|(?:(?<![\w.…-])(?<!:/)/[^\\/]+/|(?<!\w)[A-Za-z]:[\\/]|(?<![\w.…-])~[\w.-]*[\\/]|\\\\[^\\/]+\\)"
-    r"(?:.*[\\/])?(?=[^\\/])",
+    rf"(?P<home>(?:{_START}/(?:home|Users)/|{_DRIVE}Users[\\/])[^\\/]+$)"
+    rf"|(?:{_START}(?:/[^\\/]+/|~[\w.-]*[\\/])|{_DRIVE}|\\\\[^\\/]+\\)(?:.*[\\/])?(?=[^\\/])",
     re.DOTALL,
 )
 
@@ -64,6 +65,9 @@ _STEP = re.compile(r"(?:^|(?<=[\\/]))\.{1,2}(?:[\\/]|$)")
 
 #: What stands in the place of an error, of which nobody can say what in it names a sample.
 _WITHHELD = "withheld: it may name a sample (see the store that it comes from)"
+
+#: The error in a row's note of its failed runs.
+_FAILED = re.compile(r"\A(\d+ runs? failed: ).*", re.DOTALL)
 
 _PICTURE = "|".join(sorted(suffix[1:] for suffix in SUFFIXES))
 
@@ -122,7 +126,9 @@ def withheld_entry(entry: Entry, target: str, permits: Permits) -> Entry:
     """A row whose notes name no such sample; `target` is its board's dataset as its runs have it."""
     if _may_be_named((target, *entry.auxiliaries), permits):
         return entry
-    return dataclasses.replace(entry, notes=_all_nameless(entry.notes))
+    return dataclasses.replace(
+        entry, notes=_all_nameless([_FAILED.sub(rf"\1{_WITHHELD}", note) for note in entry.notes])
+    )
 
 
 def _may_be_named(datasets: Iterable[str], permits: Permits) -> bool:
@@ -138,7 +144,7 @@ def _numbered(predictions: Predictions, permitted: Collection[Permit]) -> Predic
     )
 
 
-def _all_nameless(texts: tuple[str, ...]) -> tuple[str, ...]:
+def _all_nameless(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(map(_nameless, texts))
 
 

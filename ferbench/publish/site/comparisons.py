@@ -111,7 +111,7 @@ def comparison_html(page: ComparisonPage, shell: Shell, root: str) -> str:
         said=protocol_words(board),
         matrices=matrix_views(page),
         confusions=None if page.confusions is None else _confusions(page.confusions),
-        costs=_costs(page.costs),
+        costs=_costs(page.costs, page.rows),
         cost_words=COST_WORDS,
         cost_text=cost_text,
         difference=difference_text,
@@ -323,7 +323,7 @@ def _shares(each: Confusion) -> list[list[float | None]]:
     return [[None if share is None else round(share, 6) for share in line] for line in each.shares]
 
 
-def _costs(costs: Costs) -> dict[str, Any]:
+def _costs(costs: Costs, pages: frozenset[str]) -> dict[str, Any]:
     strategies = sorted({point.strategy for point in costs.points})
     return {
         "data": {
@@ -337,7 +337,7 @@ def _costs(costs: Costs) -> dict[str, Any]:
                 for axis in costs.axes
             ],
             "strategies": strategies,
-            "points": [_point(point, [axis.key for axis in costs.axes]) for point in costs.points],
+            "points": [_point(point, [axis.key for axis in costs.axes], pages) for point in costs.points],
         },
         "axes": costs.axes,
         "points": costs.points,
@@ -352,11 +352,11 @@ def _axis_title(key: str) -> str:
     return f"{words} ({unit})" if unit else words
 
 
-def _point(point: CostPoint, keys: Iterable[str]) -> dict[str, Any]:
+def _point(point: CostPoint, keys: Iterable[str], pages: frozenset[str]) -> dict[str, Any]:
     interval = point.accuracy
     return {
         "row": point.row,
-        "page": hex_name(point.row),
+        "page": hex_name(point.row) if point.row in pages else None,
         "label": point.label,
         "strategy": point.strategy,
         "accuracy": [round(value, 6) for value in (interval.low, interval.mean, interval.high)],

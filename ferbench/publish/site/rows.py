@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ferbench.evidence import ReliabilityBin
+from ferbench.pages.board import hex_name
 from ferbench.pages.row import ChainStage, CurvePoint, GroupScore, RowPage
 from ferbench.publish.boards import beats, protocol_words
 from ferbench.publish.reliability import NO_TEMPERATURE
@@ -92,6 +93,7 @@ def row_html(page: RowPage, shell: Shell, root: str) -> str:
         groups=_groups(page),
         group_word="film or subject" if "groups" in page.permits else "group",
         commands=[(_pieces(each.line), each.says) for each in page.commands],
+        link=hex_name,
         bibtex="\n\n".join(each.bibtex for each in page.citations if each.bibtex),
     )
 

@@ -72,6 +72,7 @@
     const told = (point) => `${point.label}: ${interval(point.accuracy)}, ${axis.title.replace(" (s)", "")} ${point.words[key]}, ${point.seeds} ${point.seeds === 1 ? "seed" : "seeds"}`;
     const series = (point) => data.strategies.indexOf(point.strategy);
     const cost = (point) => point.costs[key];
+    const address = (point) => point.page && `rows/${point.page}.html`;
     const many = points.length > 60;
     const plot = Plot.plot(ferbench.options(width, {
       height: Math.max(300, Math.min(480, width * 0.6)),
@@ -84,7 +85,7 @@
       marks: [
         Plot.ruleX(points, { x: cost, y1: (point) => point.accuracy[0], y2: (point) => point.accuracy[2], stroke: (point) => ferbench.series(series(point)), strokeOpacity: many ? 0.25 : 0.55, strokeWidth: many ? 1 : 1.5 }),
         Plot.line(front, { x: cost, y: (point) => point.accuracy[1], curve: "step-after", stroke: "currentColor", strokeDasharray: "4 3", strokeWidth: 1.2 }),
-        Plot.dot(points, { x: cost, y: (point) => point.accuracy[1], r: many ? 3 : 5, symbol: (point) => ferbench.symbol(series(point)), fill: (point) => ferbench.series(series(point)), stroke: (point) => (axis.front.includes(point.row) ? "var(--text)" : "none"), strokeWidth: 1.5, href: (point) => `rows/${point.page}.html`, ariaLabel: told, className: "rows" }),
+        Plot.dot(points, { x: cost, y: (point) => point.accuracy[1], r: many ? 3 : 5, symbol: (point) => ferbench.symbol(series(point)), fill: (point) => ferbench.series(series(point)), stroke: (point) => (axis.front.includes(point.row) ? "var(--text)" : "none"), strokeWidth: 1.5, href: address, ariaLabel: told, className: "rows" }),
         Plot.tip(points, Plot.pointer({ x: cost, y: (point) => point.accuracy[1], title: told, fill: "var(--surface)", stroke: "var(--line-strong)", lineWidth: 24 })),
       ],
     }));
