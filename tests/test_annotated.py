@@ -88,11 +88,38 @@ def test_files_of_one_name_have_places_of_their_own_and_nothing_that_is_read_is_
     for path, kind in zip(album.written.values(), ("PNG", "PNG", "JPEG"), strict=True):
         with Image.open(path) as picture:
             assert picture.format == kind
-    own = Album(tmp_path, CLASSES, ALIGN)
+    assert album.renamed == {"y/a.gif": tmp_path / "seen/a-2.png"}
+    own = Album(tmp_path / "seen", CLASSES, ALIGN)
     with pytest.raises(UsageError, match=r"would overwrite .*a\.png, which is read: name another folder$"):
-        own.plan([("a.png", PurePath("a.png"), tmp_path / "a.png")])
+        own.plan([("a.png", PurePath("a.png"), tmp_path / "seen/b/../a.png")])
     (tmp_path / "file").write_text("")
     blocked = Album(tmp_path / "file", CLASSES, ALIGN)
     blocked.plan([("a.png", PurePath("a.png"), None)])
     with pytest.raises(UsageError, match=r"cannot be written: .*; name another folder$"):
         blocked.write(answer(flat(60, 40, 9), None))
+
+
+def test_a_file_that_was_not_drawn_here_is_never_replaced(tmp_path: Path) -> None:
+    mine, theirs = flat(60, 40, 9), b"not a picture"
+    Image.new("RGB", (5, 5)).save(tmp_path / "a.png")
+    (tmp_path / "b.jpg").write_bytes(theirs)
+    (tmp_path / "c.png").symlink_to("nowhere")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "a.png", tmp_path / "b.jpg")}
+    named = [(name, PurePath(name), tmp_path / name) for name in ("a.webp", "b.jpeg", "b.jpg", "c.gif", "loop.jpg")]
+    (tmp_path / "b.jpg").rename(tmp_path / "kept")
+    (tmp_path / "b.jpg").symlink_to("kept")
+    for _ in range(2):  # the second time, what was drawn the first time is replaced
+        album = Album(tmp_path, CLASSES, ALIGN)
+        album.plan((name, below, None) for name, below, _ in named)
+        for name, *_ in named:
+            album.write(PictureAnswer(name, 60, 40, answer(mine, None).faces, mine))
+        written = {name: path.name for name, path in album.written.items()}
+        assert list(written.values()) == ["a-2.png", "b.jpeg", "b-2.jpg", "c-2.png", "loop-2.jpg"]
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    assert (tmp_path / "c.png").is_symlink() and len(list(tmp_path.iterdir())) == 10
+    # A link to itself is read by nobody, and a link to what is drawn here is what it leads to.
+    Album(tmp_path, CLASSES, ALIGN).plan([named[-1]])
+    (tmp_path / "other.png").hardlink_to(tmp_path / "a-2.png")
+    with pytest.raises(UsageError, match=r"would overwrite .*a-2\.png, which is read"):
+        Album(tmp_path, CLASSES, ALIGN).plan([("other.png", PurePath("a-2.png"), tmp_path / "other.png")])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path, PurePath
 
 import pytest
@@ -37,7 +39,8 @@ def test_a_folder_gives_the_pictures_below_it_and_each_is_given_once(folder: Pat
 
 
 def test_patterns_names_and_standard_input(folder: Path) -> None:
-    assert [each[0] for each in found("a/**/*.png")] == ["a/b/two.png"]
+    assert [each[:2] for each in found("a/**/*.png")] == [("a/b/two.png", "b/two.png")]
+    assert [each[:2] for each in found("a/b/../*.JPG")] == [("a/b/../one.JPG", "one.JPG")]
     assert [each[0] for each in found("a/*", "a/b/*")] == ["a/one.JPG", "a/b/two.png"]
     assert [each[0] for each in found("a/**")] == ["a/b/two.png", "a/one.JPG"]
     assert [each[0] for each in found("a/.*", "a/.h*/*")] == ["a/.four.png", "a/.hidden/three.png"]
@@ -47,7 +50,18 @@ def test_patterns_names_and_standard_input(folder: Path) -> None:
     assert found("-") == [("-", "standard-input", b"bytes")]
 
 
-def test_what_is_no_picture_is_said_and_the_others_go_on(folder: Path) -> None:
+def test_answers_are_not_looked_at_on_the_way_and_ways_to_one_picture_are_one(folder: Path) -> None:
+    (folder / "way").symlink_to("a")
+    assert [each[0] for each in found("a/../a/b/two.png", "way/b/two.png", "a/b/two.png")] == ["a/../a/b/two.png"]
+    for name in ("a", "a/**", "**/*", "."):
+        given = list(given_pictures([name], lambda: b"", Path("way/b")))
+        assert {each.below.name for each in given if isinstance(each, GivenPicture)} - {"[x].png"} == {"one.JPG"}
+    # Named itself it is meant, and a file is too.
+    assert [each.name for each in given_pictures(["a/b", "a/b/../b/*"], lambda: b"", Path("a/b"))] == ["a/b/two.png"]
+    assert [each.name for each in given_pictures(["a/b/two.png"], lambda: b"", Path("a"))] == ["a/b/two.png"]
+
+
+def test_what_is_no_picture_is_said_and_the_others_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "lost.png").symlink_to("nowhere.png")
     lines = found("gone.jpg", "a/one.JPG", "empty", "*.gif", "a/**.png")
     assert lines[0] == "gone.jpg does not exist: name a picture, a folder, or a pattern in quotes"
@@ -55,6 +69,22 @@ def test_what_is_no_picture_is_said_and_the_others_go_on(folder: Path) -> None:
     assert str(lines[2]).startswith("folder empty has no picture in it or below it (.bmp, .gif, .jp2, ")
     assert lines[3] == "no picture fits *.gif: in a pattern, * stands for any part of a name, ** for folders"
     assert str(lines[4]).startswith("a/**.png is no pattern: ** stands for folders")
+    # A folder that must not be read is one line, and others go on.
+    scandir = os.scandir
+
+    def refusing(path: str) -> object:
+        if Path(path) == Path("a/b"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr("ferbench.data.walk.os.scandir", refusing)
+    (folder / "a/c").mkdir()
+    (folder / "a/c/last.png").write_bytes(b"last")
+    assert [each if isinstance(each, str) else each[0] for each in found("a")] == [
+        "a/one.JPG",
+        "a/c/last.png",
+        "a/b cannot be read (Permission denied): check its rights",
+    ]
     # A link to nothing is named; reading it will fail as any file's would.
     (lost,) = given_pictures(["lost.png"], lambda: b"")
     assert isinstance(lost, GivenPicture) and lost.below == PurePath("lost.png") and not isinstance(lost, NotGiven)

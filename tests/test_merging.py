@@ -76,7 +76,9 @@ def test_store_snapshot_store_is_the_same_board_and_the_same_bytes(
     assert told(outcome) == (9, 0, 0, 0)
     assert not store.trainings() and not store.speeds()
     [before], [after] = table(bench.store)["boards"], table(store)["boards"]  # type: ignore[misc]
-    assert before["failed"] == after["failed"]
+    # Why a run failed may name a sample, which a snapshot does not where a licence is not known to permit it.
+    withheld = {"error": "withheld: it may name a sample (see the store that it comes from)"}
+    assert [{**failed, **withheld} for failed in before["failed"]] == after["failed"]
     for own, other in zip(before["entries"], after["entries"], strict=True):
         assert own.keys() == other.keys()
         for name, value in own.items():

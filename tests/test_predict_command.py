@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
+import os
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +21,9 @@ from skimage import data
 
 import ferbench_plugins.yunet as yunet
 from ferbench.cli import root
+from ferbench.cli.predict import _input, _names
+from ferbench.data.given_pictures import given_pictures
+from ferbench.errors import UsageError
 from ferbench.store import open_store
 
 PLUGIN = """
@@ -26,6 +32,14 @@ from tiny import TinyPlugin, bar_dataset, tiny_backbone
 hooks = TinyPlugin([bar_dataset("small", 2), bar_dataset("other", 3)], [tiny_backbone(), tiny_backbone("twin")])
 ferbench_register_datasets = hooks.ferbench_register_datasets
 ferbench_register_backbones = hooks.ferbench_register_backbones
+"""
+
+DETECTOR = """
+from ferbench import Face, FaceDetector, hookimpl
+
+@hookimpl
+def ferbench_register_face_detectors():
+    return [FaceDetector("middle", 1, lambda image: [Face((2, 2, 8, 8), 0.9)])]
 """
 
 Call = Callable[..., Result]
@@ -88,7 +102,7 @@ def test_one_picture_in_text(predict: Call, folder: Path) -> None:
     assert first.endswith("· mean of seeds 0-1 · calibrated probabilities")
     lines = result.stdout.split("\n\n")[1].splitlines()
     assert lines[0] == "pictures/astronaut.png  512 x 512, 1 face"
-    assert re.fullmatch(r"  face 1, \d+,\d+ \(\d+ x \d+\), score 0\.\d\d", lines[1])
+    assert re.fullmatch(r"  face 1 at \d+,\d+ \(\d+ x \d+\), score 0\.\d\d", lines[1])
     shown = [re.fullmatch(r"    (\w+) +(\d+\.\d) %(?:  [▏▎▍▌▋▊▉█]+)?", line) for line in lines[2:]]
     assert len(shown) == 3 and all(shown)
     percentages = [float(each[2]) for each in shown if each]
@@ -105,9 +119,13 @@ def test_many_pictures_in_text_and_a_broken_one(predict: Call, folder: Path, tmp
     names = [line.split("  ")[0] for line in listed.splitlines()]
     assert head and names == ["pictures/astronaut.png", "pictures/more/face.png", "pictures/more/turned.jpg"]
     assert all(len(line) == 80 and line.count(" %") == 2 for line in listed.splitlines())
-    assert summary.startswith("3 pictures · 3 faces · 2 not readable · ")
+    assert summary.startswith("3 pictures · 3 faces: ")
+    (folder / "lost.png").symlink_to("nowhere")
+    lost = predict("lost.png", "-", stdin=b"", code=1)
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 2 and "broken.png is broken" in errors[0]
+    assert "error: image lost.png does not exist: it was removed, or is a link to nothing" in lost.stderr
+    assert "error: image on standard input is not an image that can be read" in lost.stderr
     assert errors[1] == "error: nothing.jpg does not exist: name a picture, a folder, or a pattern in quotes"
 
 
@@ -116,6 +134,7 @@ def test_json_says_the_same_of_files_patterns_and_standard_input(predict: Call, 
     found = json.loads(predict("pictures/*.png", "pictures/more/*.jpg", "-", "--json", stdin=content).stdout)
     assert {"row", "board", "label_set", "calibrated", "images", "errors", "notes", "seeds", "synthetic"} <= set(found)
     assert (found["label_set"], found["calibrated"], found["seeds"]) == ("basic7", True, [0, 1])
+    assert 0.05 <= found["temperature"] <= 20
     assert (found["faces"], found["face_detector"], found["errors"]) == ("crop", "yunet", [])
     assert (found["board"]["target"], found["board"]["split"]) == ("small", "te")
     first, turned, piped = found["images"]
@@ -132,6 +151,17 @@ def test_json_says_the_same_of_files_patterns_and_standard_input(predict: Call, 
     )
     assert [len(each["expressions"]) for each in listed["images"][0]["faces"]] == [1]
     assert [each["path"] for each in listed["errors"]] == ["gone.png"]
+
+
+def test_a_closed_standard_input_matters_to_nobody_who_does_not_read_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    found = list(given_pictures(_names(("a.png",), None), _input))
+    assert [each.name for each in found] == ["a.png"]
+    for names, listed in ((("-",), None), ((), Path("-"))):
+        with pytest.raises(UsageError, match=r"^standard input is closed"):
+            list(given_pictures(_names(names, listed), _input))
 
 
 def test_csv_has_a_line_a_face(predict: Call, folder: Path) -> None:
@@ -157,6 +187,8 @@ def test_which_row_answers(predict: Call, folder: Path, tmp_path: Path) -> None:
         (("--row", best, "--target", "small"), "--row names the row that answers"),
         (("--explain",), "give --annotated DIR"),
         (("--csv",), "give one of them"),
+        (("-", "-"), "error: standard input is one picture: name - once\n"),
+        (("--seed", "9"), "no row of small te that is asked for has a run of seed 9: there are 0-1\n"),
     ):
         assert said in predict(*picture, *arguments, code=2).stderr
     assert "name a picture" in predict(code=2).stderr
@@ -175,11 +207,21 @@ def test_which_row_answers(predict: Call, folder: Path, tmp_path: Path) -> None:
     passed = predict(*picture, CACHE=str(cache))
     assert json.loads(passed.stdout)["row"] == second
     assert f"warning: row {best} ranked above, without" in passed.stderr
+    # Of one seed, its checkpoint is all that is needed.
+    seed = json.loads(predict(*picture, "--row", best, CACHE=str(cache)).stdout)["seeds"][0]
+    alone = json.loads(predict(*picture, "--seed", str(seed), CACHE=str(cache)).stdout)
+    assert (alone["row"], alone["seeds"]) == (best, [seed])
     partly = predict(*picture, "--row", best, CACHE=str(cache))
     assert len(json.loads(partly.stdout)["seeds"]) == 1 and "left out, without a checkpoint in" in partly.stderr
 
 
-def test_annotated_and_explained_pictures(predict: Call, folder: Path, tmp_path: Path) -> None:
+def full_disk(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_annotated_and_explained_pictures(
+    predict: Call, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = tmp_path / "seen"
     result = predict("pictures", "--annotated", str(seen), "--explain", "--json")
     written = [path.relative_to(seen).as_posix() for path in sorted(seen.rglob("*.*"))]
@@ -188,6 +230,19 @@ def test_annotated_and_explained_pictures(predict: Call, folder: Path, tmp_path:
     # A box and a plate in the picture, and what speaks for the answer below it.
     with Image.open(seen / "astronaut.png") as drawn:
         assert drawn.width >= 512 and drawn.height > drawn.width + 200
+    # Once more, and what was drawn is no picture to answer; a copy that cannot be written takes no answer away.
+    (tmp_path / "few/seen").mkdir(parents=True)
+    (tmp_path / "few/a.png").write_bytes((folder / "pictures/more/face.png").read_bytes())
+    few = (str(tmp_path / "few"), "--annotated", str(tmp_path / "few/seen"), "--json")
+    for _ in range(2):
+        assert [each["annotated"] for each in json.loads(predict(*few).stdout)["images"]] == [
+            str(tmp_path / "few/seen/a.png")
+        ]
+    monkeypatch.setattr("ferbench.publish.annotated.whole_file", full_disk)
+    lost = predict(*few, code=1)
+    (image,), (error,) = (json.loads(lost.stdout)[key] for key in ("images", "errors"))
+    assert image["annotated"] is None and len(image["faces"]) == 1 and "No space left on device" in error["error"]
+    assert sum(line.startswith("error: --annotated") for line in lost.stderr.splitlines()) == 1
     refused = predict("pictures/astronaut.png", "--annotated", "pictures", code=2)
     assert "would overwrite pictures/astronaut.png" in refused.stderr
 
@@ -204,6 +259,33 @@ def test_without_the_extras(predict: Call, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "captum", None)
     refused = predict("pictures/astronaut.png", "--annotated", "seen", "--explain", code=2)
     assert refused.stderr.endswith("pip install 'ferbench[explain]'\n")
+
+
+def test_a_row_whose_detector_is_missing_is_told_and_passed_over(folder: Path, tmp_path: Path) -> None:
+    for name in ("tiny_plugin.py", "pictures/more/face.png"):
+        shutil.copy(folder / name, tmp_path)
+    (tmp_path / "det.py").write_text(DETECTOR, "utf-8")
+    run = (*TRAINED[:-2], "-t", "small", "-b", "tiny")
+    call(tmp_path, *run)
+    call(tmp_path, *run, "--set", "faces=crop", "--set", "face_detector=middle", "--plugin", str(tmp_path / "det.py"))
+    entries = json.loads(call(tmp_path, "leaderboard", "--json").stdout)["boards"][0]["entries"]
+    rows = [str(entry["row"]) for entry in entries]
+    with open_store(str(tmp_path / "board.sqlite"), read_only=True) as store:
+        faces = next(row for row in rows for run in store.runs(row=row) if "det" in dict(run.sources))
+    found = call(tmp_path, "predict", str(tmp_path / "face.png"), "--json")
+    assert json.loads(found.stdout)["row"] == next(row for row in rows if row != faces)
+    line = f"row {faces} ranked above, trained on faces of a detector that no plugin here provides: load its file with"
+    assert (line in found.stderr) == (rows[0] == faces)
+    alone = call(tmp_path, "predict", str(tmp_path / "face.png"), "--where", "faces=crop", code=2).stderr
+    assert alone == (
+        f"error: no row of small te that is asked for can answer: row {faces}, trained on faces of a detector that no "
+        "plugin here provides: load its file with --plugin\n"
+    )
+    named = call(tmp_path, "predict", str(tmp_path / "face.png"), "--row", faces, code=2).stderr
+    assert "on faces that detector 'middle' finds, which no plugin here provides (det is not loaded): load" in named
+    assert call(tmp_path, "predict", str(tmp_path / "face.png"), "--row", faces, "--faces", "none").stdout
+    exported = call(tmp_path, "export", faces, str(tmp_path / "out"), "--format", "safetensors")
+    assert "config.json" in exported.stdout
 
 
 def test_several_boards_are_told_apart(predict: Call, folder: Path) -> None:

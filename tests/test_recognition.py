@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from skimage import data
-from tiny import CLASSES, Bench, bars, tiny_catalog
+from tiny import CLASSES, Bench, TinyPlugin, bar_dataset, bars, tiny_catalog
 
-from ferbench import Face, FaceDetector, hookimpl
+from ferbench import Face, FaceDetector, Samples, hookimpl
 from ferbench.catalog import Catalog
 from ferbench.data.given_pictures import GivenPicture, InputPicture
 from ferbench.ensembles import Method, make_ensemble
 from ferbench.errors import PluginError, UsageError
 from ferbench.faces import cut
-from ferbench.pages.recognition import Box, PictureAnswer, PictureFault
+from ferbench.pages.recognition import Box, Cutting, PictureAnswer, PictureFault
 from ferbench.plugin_source import Plugin
+from ferbench.publish.recognition import notes
 from ferbench.recognition import Cutter, Faces, Recogniser, cutting_for
 from ferbench.records import Run
-from ferbench.reliability import scaled
+from ferbench.reliability import fitted_temperature, scaled
+from ferbench.saliency import class_activation
 from ferbench.settings import Settings
 from ferbench.trained import load_trained
 
@@ -68,28 +72,74 @@ def answered(bench: Bench) -> Callable[..., list[PictureAnswer | PictureFault]]:
     return answers
 
 
-def test_the_mean_of_seeds_each_at_its_own_temperature(bench: Bench) -> None:
-    runs = bench.run("target-only", seeds=(0, 1)).finished
+def test_the_mean_of_seeds_at_the_temperature_of_the_mean(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = bench.run("target-only", seeds=(0, 1), recipe={"images_seen": 8}).finished
     images = list(bars(6, 9)[0])
-    single = [load_trained(run, bench.store, bench.catalog, settings_of(bench)).probabilities(images) for run in runs]
-    temperatures = [run.calibration.temperature for run in runs if run.calibration is not None]
-    expected = np.mean([scaled(own, each) for own, each in zip(single, temperatures, strict=True)], axis=0)
+    networks = [load_trained(run, bench.store, bench.catalog, settings_of(bench)) for run in runs]
+    single = [each.probabilities(images) for each in networks]
+    mean = np.mean(single, axis=0).astype(np.float32)
+    selects = [bench.store.select_predictions(run) for run in runs]
+    on_select = np.mean([each.probabilities for each in selects if each is not None], axis=0).astype(np.float32)
+    assert selects[0] is not None
+    temperature = fitted_temperature(dataclasses.replace(selects[0], probabilities=on_select))
     mine = recogniser(bench, runs)
-    np.testing.assert_allclose(mine.probabilities(images), expected, atol=1e-6)
+    np.testing.assert_allclose(mine.probabilities(images), scaled(mean, temperature), atol=1e-6)
     np.testing.assert_allclose(mine.probabilities(images).sum(axis=1), 1, atol=1e-6)
     answerer = mine.answerer
-    assert (answerer.row, answerer.seeds, answerer.calibrated, answerer.classes) == (runs[0].row, (0, 1), 2, CLASSES)
+    assert answerer.temperature == pytest.approx(temperature) and answerer.classes == CLASSES
+    assert answerer.temperature not in [run.calibration.temperature for run in runs if run.calibration is not None]
+    assert (answerer.row, answerer.seeds, notes(answerer, Cutting())[1:]) == (runs[0].row, (0, 1), [])
     assert (answerer.synthetic, answerer.members, answerer.board) == ("alone", 0, runs[0].board)
     # Of an ensemble its own temperature, of the mean.
     row = make_ensemble(bench.store, [runs[0].row], Method(over_seeds=True)).row
     ((ensemble, _),) = bench.store.run_predictions(row)
     together = recogniser(bench, [ensemble])
-    mean = np.mean(single, axis=0).astype(np.float32)
     assert ensemble.calibration is not None and together.answerer.members == 2
     expected = scaled(mean, ensemble.calibration.temperature)
     np.testing.assert_allclose(together.probabilities(images), expected, atol=1e-5)
     maps = together.activations(images, [0] * 6)
-    assert len(maps) == 6 and maps[0].shape == (12, 12) and max(each.max() for each in maps) == 1
+    weighted = np.mean([class_activation(each, images, [0] * 6) for each in networks], axis=0)
+    largest = weighted.max(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(maps, np.where(largest > 0, weighted / np.maximum(largest, 1e-30), 0), atol=1e-5)
+    # Without what the runs say of select there is nothing to fit a temperature on, and that is said.
+    monkeypatch.setattr(type(bench.store), "select_predictions", lambda *_: None)
+    raw = recogniser(bench, runs)
+    assert raw.answerer.temperature is None
+    np.testing.assert_allclose(raw.probabilities(images), mean, atol=1e-6)
+    said = f"these probabilities are not calibrated: the mean of seeds 0-1 of row {runs[0].row} has no temperature"
+    assert notes(raw.answerer, Cutting())[-1].startswith(said)
+
+
+def one_face(image: np.ndarray) -> list[Face]:
+    """Where the first pixel says, or none."""
+    value = int(image[0, 0, 0])
+    return [Face((1 + value % 3, value % 4, 7, 8), 0.9)] if value % 5 else []
+
+
+@pytest.mark.parametrize("recipe", [{"faces": "crop", "face_detector": "one", "image_size": 24}, {}])
+def test_what_is_answered_is_what_evaluation_has_stored(
+    make_bench: Callable[..., Bench], recipe: dict[str, object]
+) -> None:
+    """Of a row of faces, of pictures smaller than what it sees; of whole pictures larger than datasets keep them."""
+    small = bar_dataset("mine", 5, counts=(14, 7, 21))
+    large = dataclasses.replace(small, load=lambda split, root: enlarged(small.load(split, root)))
+    catalog = with_detectors()
+    catalog.add(Plugin("mine", "tests", TinyPlugin([small if recipe else large], [])))
+    bench = make_bench("mine", catalog)
+    (run,) = bench.run("target-only", targets=("mine",), recipe=recipe).finished
+    ((_, stored),) = bench.store.run_predictions(run.row)
+    mine = recogniser(bench, [dataclasses.replace(run, calibration=None)])
+    images = dict(zip((s := catalog.dataset("mine").load("te", Path())).ids, s.images, strict=True))
+    cutter, _ = cutting_for("auto" if recipe else "none", mine.stages, catalog, mine.image_size)
+    answers = list(mine.answers([given(name, images[name]) for name in stored.ids], cutter))
+    found = [answer.faces[0].probabilities for answer in answers if isinstance(answer, PictureAnswer)]
+    np.testing.assert_allclose(found, stored.probabilities, rtol=0, atol=1e-6)
+
+
+def enlarged(samples: Samples) -> Samples:
+    """600 pixels a side, with edges that are seen however they are reduced."""
+    large = np.kron(samples.images[..., 0], np.ones((1, 50, 50), np.uint8)) + np.arange(600, dtype=np.uint8) % 7 * 9
+    return dataclasses.replace(samples, images=large[..., None])
 
 
 def test_a_picture_is_answered_in_any_mode_as_its_pixels_are(answered: Callable[..., list[PictureAnswer]]) -> None:
@@ -156,7 +206,8 @@ class Detectors:
 
     @hookimpl
     def ferbench_register_face_detectors(self) -> list[FaceDetector]:
-        return [FaceDetector("halves", self._version, halves), FaceDetector("lame", 1, lame)]
+        others = [FaceDetector("lame", 1, lame), FaceDetector("one", 1, one_face)]
+        return [FaceDetector("halves", self._version, halves), *others]
 
 
 def lame(image: np.ndarray) -> list[Face]:
@@ -176,7 +227,9 @@ def by_halves(make_bench: Callable[..., Bench]) -> Iterator[tuple[Bench, Recogni
     yield bench, recogniser(bench, [run])
 
 
-def test_pictures_are_cut_as_the_row_was_trained(by_halves: tuple[Bench, Recogniser]) -> None:
+def test_pictures_are_cut_as_the_row_was_trained(
+    by_halves: tuple[Bench, Recogniser], monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench, mine = by_halves
     cutter, cutting = cutting_for("auto", mine.stages, bench.catalog, 12)
     assert (cutting.mode, cutting.detector, cutting.why) == ("crop", "halves", "")
@@ -187,8 +240,18 @@ def test_pictures_are_cut_as_the_row_was_trained(by_halves: tuple[Bench, Recogni
     _, other = cutting_for("auto", mine.stages, with_detectors(2), 12)
     assert other.why.startswith("the row was trained on faces found by halves 1") and "halves 2" in other.why
     # And one that cannot be had is no reason to take pictures as the row never saw them.
-    with pytest.raises(UsageError, match=r"no face detector named 'halves'"):
-        cutting_for("auto", mine.stages, tiny_catalog(), 12)
+    line = r"detector 'halves' finds, which no plugin here provides \(det is not loaded\): load .* --faces none$"
+    with pytest.raises(UsageError, match=line):
+        cutting_for("auto", mine.stages, tiny_catalog(), 12, ("det",))
+    monkeypatch.setattr("ferbench.recognition.found_faces", lambda image, _: lame(image))
+    with pytest.raises(UsageError, match=r"lame needs a library: pip install it; or take .* with --faces none$"):
+        cutting_for("auto", mine.stages, bench.catalog, 12)
+    monkeypatch.undo()
+    # Networks of several sizes are shown faces cut for the largest, and that is said.
+    (stage,) = mine.stages
+    larger = dataclasses.replace(stage, recipe=dataclasses.replace(stage.recipe, image_size=24))
+    told = cutting_for("auto", (stage, larger), bench.catalog, 24)[1].why
+    assert told == "the row's networks were trained on faces cut at 12 or 24 pixels; all of them are shown 24 here"
 
 
 def test_a_row_of_whole_pictures_has_faces_looked_for_where_that_can_be_done(
@@ -226,6 +289,24 @@ def test_a_picture_that_is_one_face_is_shown_as_it_is_and_its_box_told() -> None
     # Where faces were asked for, or trained on, every one is cut.
     (asked,) = Faces(FaceDetector("one", 1, lambda image: [large]), "crop", 12)(square)
     np.testing.assert_array_equal(asked.pixels, cut(square, large, "crop", 12))
+
+
+def test_faces_are_told_row_by_row(answered: Callable[..., list[PictureAnswer]]) -> None:
+    places = [(70, 52), (40, 8), (4, 60), (4, 0), (70, 4)]
+    faces = FaceDetector("five", 1, lambda image: [Face((left, top, 20, 20), 0.5) for left, top in places])
+    (answer,) = answered(given("five", np.full((90, 90), 9, np.uint8)), cutter=Faces(faces, "crop", 12))
+    boxes = [face.box for face in answer.faces if face.box is not None]
+    assert [(box.left, box.top) for box in boxes] == [(4, 0), (40, 8), (70, 4), (4, 60), (70, 52)]
+
+
+def test_a_map_in_which_nothing_speaks_is_told_apart(answered: Callable[..., list[PictureAnswer]]) -> None:
+    mine = answered.recogniser  # type: ignore[attr-defined]
+    spoken = answered(given("bars", bars(1, 0)[0][0]), explained=True)[0].faces[0]
+    network, _ = mine._votes[0]
+    with torch.no_grad():
+        network.module[6].weight.abs_().neg_()
+    silent = answered(given("bars", bars(1, 0)[0][0]), explained=True)[0].faces[0]
+    assert spoken.speaks and not silent.speaks and silent.overlay is not None
 
 
 def test_real_photographs(answered: Callable[..., list[PictureAnswer]], bench: Bench) -> None:

@@ -7,8 +7,10 @@ import dataclasses
 import pytest
 from kept_rows import kept_run
 
+from ferbench.components import Permit
 from ferbench.evidence import Forgetting
 from ferbench.records import Entry, Interval, RunSummary
+from ferbench.snapshot.licence import Permits
 from ferbench.snapshot.redaction import (
     cut,
     name_without_folders,
@@ -95,12 +97,10 @@ def test_notes_and_errors_name_no_sample_of_any_dataset_that_withholds_something
     entry = Entry(
         **values, **same, device="cpu", accuracy=mean, uar=mean, macro_f1=mean, notes=(NAMED, f"2 runs failed: {NAMED}")
     )  # type: ignore[arg-type]
-    for permitted in ({"films": ("ids", "groups")}, {"films": ("ids", "groups"), "stills": ("ids",)}):
-        public = withheld_summary(run, lambda dataset: permitted.get(dataset, ()))  # type: ignore[arg-type] # noqa: B023
-        assert public.error == WITHHELD and public.notes == ("…, 3 times", "1 seed")
-        assert withheld_entry(entry, "films", lambda dataset: permitted.get(dataset, ())).notes == (
-            "…, 3 times",
-            f"2 runs failed: {WITHHELD}",
-        )  # type: ignore[arg-type] # noqa: B023
+    films: dict[str, tuple[Permit, ...]] = {"films": ("ids", "groups"), "stills": ("ids",)}
+    some: Permits = lambda dataset: films.get(dataset, ())  # noqa: E731
+    public = withheld_summary(run, some)
+    assert public.error == WITHHELD and public.notes == ("…, 3 times", "1 seed")
+    assert withheld_entry(entry, "films", some).notes == ("…, 3 times", f"2 runs failed: {WITHHELD}")
     assert withheld_summary(run, lambda dataset: ("ids", "groups")) == run
     assert withheld_entry(entry, "films", lambda dataset: ("ids", "groups")) == entry

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from tiny import Bench, bars
+from tiny import Bench, bars, tiny_catalog
 from torch import nn
 from torch.nn import functional
 
+from ferbench import Face, FaceDetector, hookimpl
 from ferbench.errors import PluginError, UsageError
+from ferbench.faces import cut
+from ferbench.plugin_source import Plugin
+from ferbench.publication.pictures import SamplePictures, png
+from ferbench.publication.saliency import SaliencyPictures
 from ferbench.saliency import class_activation, last_map, overlaid
 from ferbench.settings import Settings
 from ferbench.trained import Trained, load_trained
@@ -64,6 +71,35 @@ def test_an_svm_head_has_a_map(bench: Bench) -> None:
     images, classes = list(bars(3, 0)[0]), [0, 1, 2]
     # The sigmoid scales each gradient as a whole, which the map's own scale takes out.
     np.testing.assert_allclose(class_activation(trained, images, classes), by_hand(trained, images, classes), atol=1e-4)
+
+
+def test_on_a_site_a_row_of_faces_is_explained_by_what_it_was_shown(make_bench: Callable[..., Bench]) -> None:
+    detector = FaceDetector("middle", 1, lambda image: [Face((2, 3, 7, 7), 0.9)])
+    catalog = tiny_catalog()
+    plugin = SimpleNamespace(ferbench_register_face_detectors=hookimpl(lambda: [detector]))
+    catalog.add(Plugin("middle", "tests", plugin))
+    bench = make_bench("faces", catalog)
+    (run,) = bench.run("target-only", recipe={"faces": "crop", "face_detector": "middle"}).finished
+    settings = Settings(bench.store.location, bench.folder / "data", bench.folder / "cache", "cpu")
+    pictures = SamplePictures(catalog, bench.folder / "data", bench.folder / "cache")
+    warned: list[str] = []
+    answers = bench.store.run_predictions(run.row)
+    ((_, said),) = answers
+    made = SaliencyPictures(bench.store, catalog, settings, pictures, warned.append).of(answers, [4, 1])
+    network = load_trained(run, bench.store, catalog, settings)
+    (face,) = detector.detect(np.zeros((12, 12, 3), np.uint8))
+    shown = [cut(image, face, "crop", 12) for image in pictures.images(run, [4, 1])]
+    # Cut so, they are answered as the row has stored it.
+    np.testing.assert_allclose(network.probabilities(shown), said.probabilities[[4, 1]], atol=1e-6)
+    maps = class_activation(network, shown, said.probabilities[[4, 1]].argmax(axis=1).tolist())
+    expected = {said.ids[place]: png(overlaid(*pair)) for place, *pair in zip([4, 1], shown, maps, strict=True)}
+    assert made == expected and warned == []
+    # Nothing is shown of what another detector finds, nor of a sample in which nothing speaks for its answer.
+    newer = tiny_catalog()
+    others = [dataclasses.replace(detector, version=2)]
+    newer.add(Plugin("middle", "tests", SimpleNamespace(ferbench_register_face_detectors=hookimpl(lambda: others))))
+    assert SaliencyPictures(bench.store, newer, settings, pictures, warned.append).of(answers, [4]) == {}
+    assert len(warned) == 1 and "faces were found by middle 1, which is not here" in warned[0]
 
 
 class _Residual(nn.Module):

@@ -448,7 +448,7 @@ def test_plan_json_has_the_fields_that_scripts_rely_on() -> None:
 def test_a_stages_label_names_no_strategy() -> None:
     assert stage_label(STAGES[2]) == "vgg16 · faces · head only · 64 px · seed 0"
     assert stage_label(STAGES[1], seed=False) == "vgg16 · faces · all layers · 64 px"
-    cut = replace(STAGES[1], recipe=replace(STAGES[1].recipe, faces="crop"))
+    cut = dataclasses.replace(STAGES[1], recipe=dataclasses.replace(STAGES[1].recipe, faces="crop"))
     assert stage_label(cut, seed=False) == "vgg16 · faces · all layers · faces crop · 64 px"
 
 

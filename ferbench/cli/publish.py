@@ -76,8 +76,9 @@ def publish(
 ) -> None:
     """Write boards, rows and comparisons as a site.
 
-    It needs no server and no network: open DIR/index.html. The same rows give the same bytes. A site that lies in DIR
-    already is brought up to date. Without ROW, all rows are published.
+    It needs no server and no network: open DIR/index.html. The same rows give the same bytes; those of a snapshot have
+    probabilities of six digits. A site that lies in DIR already is brought up to date. Without ROW, all rows are
+    published.
 
     Of samples, only what the licence of their dataset permits is shown: ids, names of films or subjects, pictures. With
     --with, more is shown, at your own word.
@@ -126,7 +127,7 @@ def _source(settings: Settings, snapshot: Path | None) -> Iterator[Store]:
 
 
 def _asked(texts: tuple[str, ...], pictures: bool | None) -> tuple[Permit, ...]:
-    from ferbench.publication.gathering import SHOWN
+    from ferbench.pages.board import SHOWN
 
     words = [word.strip().lower() for text in texts for word in text.split(",") if word.strip()]
     unknown = [word for word in words if word not in SHOWN]
@@ -149,9 +150,7 @@ def _warn_of_beyond(boards: tuple[BoardPage, ...]) -> None:
 
 def _withheld(boards: tuple[BoardPage, ...]) -> dict[str, list[Permit]]:
     """By dataset, what is not shown of its samples."""
-    from ferbench.publication.gathering import SHOWN
-
-    return {page.table.board.target: [each for each in SHOWN if each not in page.shown] for page in boards}
+    return {page.table.board.target: [*page.withheld] for page in boards}
 
 
 def _lines(folder: Path, written: WrittenSite, boards: tuple[BoardPage, ...]) -> list[str]:
@@ -159,7 +158,12 @@ def _lines(folder: Path, written: WrittenSite, boards: tuple[BoardPage, ...]) ->
     from ferbench.publish.site.boards import permits_words
     from ferbench.quantities import counted, size
 
-    facts = [counted(len(boards), "board"), counted(written.rows, "row"), counted(written.files, "file")]
+    failed = {each.row for page in boards for each in page.table.failed} - {
+        each.row for page in boards for each in page.table.entries
+    }
+    facts = [counted(len(boards), "board"), counted(written.rows, "row")]
+    facts += [f"{len(failed):,} failed"] if failed else []
+    facts += [counted(written.files, "file")]
     lines = wrapped(f"{folder}: {', '.join(facts)}, {size(written.size_bytes)}", width())
     if written.removed:
         lines += wrapped(f"{counted(written.removed, 'file')} of an earlier publication removed", width())

@@ -65,11 +65,15 @@ class ChosenRows:
 def choose(question: Question, summaries: Sequence[RunSummary]) -> tuple[tuple[ChosenRows, ...], tuple[str, ...]]:
     """The rows that are asked for, by board, and in words what was left out.
 
+    Rows that are not named come in the order of their hashes: what comes out is the same from every store that has
+    them, in whatever order they got there.
+
     Raises
     ------
     UsageError : named rows of different protocols, or no row that fits, be it a named one
     StoreError : a named row without a finished run
     """
+    summaries = sorted(summaries, key=lambda run: (run.entry, run.seed))
     wanted = [run for run in summaries if _wanted(question, run)]
     wanted = _measured(question, wanted, summaries)
     _check_named(question, wanted, summaries)

@@ -43,7 +43,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class NamedBoard:
-    """One board's competitors, two at least, in the order in which their rows were named or first saved."""
+    """One board's competitors, two at least, in the order in which their rows were named, else of hashes."""
 
     board: Board
     competitors: tuple[Named, ...]

@@ -14,6 +14,10 @@ from ferbench.records import ReportedResult
 NAME_DIGITS = 10
 
 
+#: What a site may show of samples; weights are none of its files.
+SHOWN: tuple[Permit, ...] = ("ids", "groups", "pictures")
+
+
 @dataclass(frozen=True, slots=True)
 class BoardPage:
     """A board with what stands beside it.
@@ -21,6 +25,7 @@ class BoardPage:
     reported : figures from the literature of the board's dataset; never among its rows
     shown : what is shown of its samples
     beyond : what of it the dataset's licence does not permit: whoever published it asked for it
+    grouped : its samples are of films or subjects, as far as rows tell
     lacking : rows without a page, since what they said of the samples is not at hand
     """
 
@@ -29,11 +34,17 @@ class BoardPage:
     shown: tuple[Permit, ...] = ()
     beyond: tuple[Permit, ...] = ()
     lacking: frozenset[str] = frozenset()
+    grouped: bool = True
 
     @property
     def title(self) -> str:
         """The board's name for people; several boards may bear the same."""
         return f"{self.table.board.target} {self.table.board.split}"
+
+    @property
+    def withheld(self) -> tuple[Permit, ...]:
+        """What is not shown of its samples, of what there is."""
+        return tuple([each for each in SHOWN if each not in self.shown and (self.grouped or each != "groups")])
 
     @property
     def folder(self) -> str:

@@ -20,24 +20,29 @@ _DOI = re.compile(r"\b(10\.\d{4,9}/[^\s;,\"<>{}]+[^\s;,.)\"<>{}])")
 _ARXIV = re.compile(r"\barxiv[:\s.]*(?:org/abs/)?(\d{4}\.\d{4,5}|[a-z-]+/\d{7})", re.IGNORECASE)
 _ADDRESS = re.compile(r"\bhttps?://[^\s;,\"<>]+[^\s;,.)\"<>]")
 
+_NOT_KNOWN = "licence not known here"
+
 #: What stands before an identifier in a citation's text.
 _INTRODUCED = re.compile(r"[\s,;(]*(?:\b(?:doi|arxiv)\b[:\s]*)?$", re.IGNORECASE)
 
 
-def citations_of(runs: Sequence[Run], catalog: Catalog) -> tuple[Citation, ...]:
+def citations_of(runs: Sequence[Run], catalog: Catalog, members: Sequence[Run] = ()) -> tuple[Citation, ...]:
     """A row's backbone, datasets and strategy, each with its citation and licence, and ferbench itself.
 
-    What no plugin here provides is left out, as is what names neither citation nor licence.
+    Backbones and strategies that no plugin here provides, or that name neither citation nor licence, are left out. Of
+    every dataset it is said where no licence is known.
 
     Parameters
     ----------
-    runs : the row's finished runs; an ensemble names the datasets that its members were trained on
+    runs : the row's finished runs
+    members : of an ensemble, runs of the rows that it is made of
     """
     cell = runs[0].cell
     names: dict[tuple[str, str, str], list[str]] = {}
-    for kind, name, part in _parts(runs, catalog):
+    for kind, name, part in _parts(members or runs[:1], catalog):
         text, licence = getattr(part, "citation", ""), getattr(part, "licence", "")
-        if text or licence:
+        licence = licence or (_NOT_KNOWN if kind == "dataset" else "")
+        if (text or licence) and name not in names.get((kind, text, licence), ()):
             names.setdefault((kind, text, licence), []).append(name_without_folders(name))
     found = [
         citation(f"{kind}{'s' * (len(named) > 1)} {joined(named)}", text, licence)
@@ -66,17 +71,18 @@ def citation(what: str, text: str, licence: str = "") -> Citation:
 
 
 def _parts(runs: Sequence[Run], catalog: Catalog) -> Iterator[tuple[str, str, object]]:
-    cell = runs[0].cell
-    if not runs[0].members:
+    trained = [run.cell for run in runs if not run.members]
+    for cell in trained:
         yield from _found("backbone", cell.backbone, catalog.backbone)
-        for part in cell.strategy.split(JOIN):
-            yield from _found("strategy", part, catalog.strategy)
-    for reference in dict.fromkeys((cell.target, *cell.auxiliaries)):
+    for part in dict.fromkeys(part for cell in trained for part in cell.strategy.split(JOIN)):
+        yield from _found("strategy", part, catalog.strategy)
+    for reference in dict.fromkeys(name for run in runs for name in (run.cell.target, *run.cell.auxiliaries)):
         try:
             dataset = parse_reference(reference, catalog.dataset).dataset
         except FerbenchError:
-            continue
-        yield "dataset", dataset.name, dataset
+            yield "dataset", reference, None
+        else:
+            yield "dataset", dataset.name, dataset
 
 
 def _found(kind: str, name: str, find: Callable[[str], object]) -> Iterator[tuple[str, str, object]]:

@@ -30,6 +30,8 @@ _MOST_STEPS = 100
 #: What `ensembles.naming.made_of` says of the rows that members were chosen from.
 _CHOSEN = re.compile(r"members chosen on select by (\w+) of \d+ (?:rows|runs)")
 
+_THERE = "which must be in the store: their own pages say how to have them"
+
 #: What it says of the rows that a mean is of.
 _MEAN = re.compile(r"mean of (?:row |\d+ rows: |\d+ runs of \d+ rows: )([0-9a-f, ]+)")
 
@@ -118,9 +120,9 @@ class Commands:
         return Command(line, "; ".join(_remarks(first, line, tuned, lacking)))
 
     def _plugins(self, run: Run) -> tuple[list[str], list[str]]:
-        """Files of the local plugins that a row needs, and names of those that are not here."""
+        """Files of the plugins that a row needs beside those that are installed, and names of those not here."""
         known = self._origins
-        local = [f"{CUT}{name}.py" for name, _ in run.sources if known.get(name)]
+        local = [f"{CUT}{name}.py" for name, _ in run.sources if known.get(name, True)]
         return local, [name for name, _ in run.sources if name not in known]
 
     @functools.cached_property
@@ -131,10 +133,10 @@ class Commands:
     def _ensemble(self, runs: Sequence[Run]) -> Command:
         for identity, words in self._ensembles(runs):
             if fingerprint(identity) == runs[0].entry:
-                return Command(shlex.join(["ferbench", "ensemble", *words]), "averages the same rows again")
+                return Command(shlex.join(["ferbench", "ensemble", *words]), f"averages the same rows again, {_THERE}")
         rows = sorted({member.row for run in runs for member in run.members})
         greedy = ["--greedy"] if any(_CHOSEN.match(note) for note in runs[0].notes) else []
-        says = "averages its members; which rows it was asked of is not recorded, so that the row has another name"
+        says = f"averages its members, {_THERE}; which rows it was asked of is not recorded, so that it has another name"
         return Command(shlex.join(["ferbench", "ensemble", *rows, *greedy]), says)
 
     def _ensembles(self, runs: Sequence[Run]) -> Iterator[tuple[dict[str, object], list[str]]]:
@@ -229,7 +231,7 @@ def _remarks(run: Run, line: str, tuned: Mapping[str, Sequence[RecipeValue]], la
     if run.cell.tuning is not None and not tuned:
         yield "its tries were no product of values, so that none are made here"
     if lacking:
-        yield f"it needs the plugin{'s' if len(lacking) > 1 else ''} {joined(list(lacking))}"
+        yield f"it needs the plugin{'s' if len(lacking) > 1 else ''} {joined(list(lacking))}, not known here"
     if run.hardware:
         yield f"computed on {run.hardware}; elsewhere the row has another name"
 

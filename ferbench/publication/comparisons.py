@@ -159,6 +159,7 @@ class _Rows:
         shown = {entry.row for entry in table.entries}
         board = table.board.fingerprint
         here = [_public(run) for run in summaries if run.board is not None and run.board.fingerprint == board]
+        here.sort(key=lambda run: (run.entry, run.seed))
         self.all_shown = shown == {run.entry[:10] for run in here if run.status == "finished"}
         self.runs = here if self.all_shown else [run for run in here if run.entry[:10] in shown]
         self.first = {run.entry[:10]: run for run in reversed(self.runs) if run.status == "finished"}

@@ -20,7 +20,8 @@ from ferbench.publish.site.one_page import one_page
 from ferbench.publish.snapshot_markdown import snapshot_markdown
 from ferbench.quantities import counted
 from ferbench.settings import Settings
-from ferbench.snapshot import read_store
+from ferbench.snapshot import is_snapshot, read_store
+from ferbench.snapshot.layout import RUNS_FILE
 from ferbench.snapshot.licence import NAMES, names_of, withheld_of
 from ferbench.store import Store, open_store
 from ferbench.whole_files import whole_file
@@ -44,6 +45,8 @@ def opened_snapshot(folder: Path) -> Iterator[Store]:
     StoreError : no snapshot, one that cannot be read, or one with a row that does not hold what it says: none of it is
         shown then, since nobody could tell which of it to believe
     """
+    if not is_snapshot(folder):
+        raise StoreError(f"{folder} is no snapshot, it holds no {RUNS_FILE}: name a folder of `ferbench snapshot`")
     with tempfile.TemporaryDirectory(prefix="ferbench-snapshot-") as place, open_store(f"{place}/rows.sqlite") as store:
         taken = merge(store, str(folder))
         faults = [(each.row, each.seed, each.reason) for each in taken.refused]
@@ -72,9 +75,11 @@ def snapshot_pages(folder: Path) -> dict[str, bytes]:
             raise StoreError(f"the snapshot in {folder} has no rows: there is nothing to make pages of")
         tables = leaderboards(summaries)
         found = read_store(store)
-        rows = counted(len({each.entry for each in summaries}), "row")
+        finished = {each.entry for each in summaries if each.status == "finished"}
+        failed = {each.entry for each in summaries} - finished
         targets = ", ".join(dict.fromkeys(table.board.target for table in tables)) or "no board"
-        title = f"{targets}: {rows}, {counted(len(summaries), 'run')}"
+        rows = [counted(len(finished), "row"), *([f"{len(failed):,} failed"] if failed else [])]
+        title = f"{targets}: {', '.join(rows)}, {counted(len(summaries), 'run')}"
         text = snapshot_markdown(
             title,
             tables,

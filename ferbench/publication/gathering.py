@@ -12,7 +12,7 @@ from ferbench.catalog import Catalog
 from ferbench.components import Permit
 from ferbench.errors import StoreError
 from ferbench.leaderboard import BoardTable, failures_without_board, leaderboards
-from ferbench.pages.board import BoardPage
+from ferbench.pages.board import SHOWN, BoardPage
 from ferbench.pages.comparison import AcrossPage, ComparisonPage
 from ferbench.pages.site import PublishedRow, Site
 from ferbench.publication.comparisons import across_boards_page, comparison_page
@@ -28,9 +28,6 @@ from ferbench.snapshot.choice import chosen_entries
 from ferbench.snapshot.licence import Permits, permits_of
 from ferbench.snapshot.redaction import cut, withheld_summary
 from ferbench.store import Store
-
-#: What a site may show of samples; weights are none of its files.
-SHOWN: tuple[Permit, ...] = ("ids", "groups", "pictures")
 
 #: Which published figures are shown: those of the boards' datasets, all, or none.
 References = Literal["own", "all", "none"]
@@ -92,7 +89,7 @@ def gathered(
     tables = [table for table in (_chosen(table, entries) for table in ranked) if table.entries or table.failed]
     reported = () if choice.references == "none" else catalog.reported_results()
     reading = _Reading(store, catalog, settings, choice, summaries, warn)
-    pages = tuple([_page(table, permits, choice, reported, reading.lacking(table)) for table in tables])
+    pages = tuple([reading.page(table, permits, reported) for table in tables])
     if choice.saliency and not any("pictures" in page.shown for page in pages):
         warn("no saliency: no pictures of samples are shown, beside which it stands")
     targets = {page.table.board.target for page in pages}
@@ -120,6 +117,8 @@ def _page(
     choice: Choice,
     reported: Sequence[ReportedResult],
     lacking: frozenset[str],
+    *,
+    grouped: bool,
 ) -> BoardPage:
     permitted = set(permits(table.board.target))
     shown = permitted | set(choice.asked)
@@ -130,6 +129,7 @@ def _page(
         shown=tuple([each for each in SHOWN if each in shown]),
         beyond=tuple([each for each in SHOWN if each in shown - permitted]),
         lacking=lacking,
+        grouped=grouped,
     )
 
 
@@ -152,16 +152,17 @@ class _Reading:
         self._summaries = summaries
         self._warn = warn
 
-    def lacking(self, table: BoardTable) -> frozenset[str]:
-        """Rows whose predictions are not in the store, each told once."""
-        found = set()
+    def page(self, table: BoardTable, permits: Permits, reported: Sequence[ReportedResult]) -> BoardPage:
+        """A board's page; rows whose predictions are not in the store are told, each once."""
+        found, grouped = set(), False
         for entry in table.entries:
             try:
-                self._store.run_predictions(entry.row)
+                answers = self._store.run_predictions(entry.row)
+                grouped = grouped or any(said.groups is not None for _, said in answers)
             except StoreError:
                 self._warn(f"row {entry.row} has no page: {_LACKING}")
                 found.add(entry.row)
-        return frozenset(found)
+        return _page(table, permits, self._choice, reported, frozenset(found), grouped=grouped)
 
     def rows(self, page: BoardPage) -> Iterator[PublishedRow]:
         board = page.table.board.fingerprint
@@ -192,8 +193,9 @@ class _Reading:
                 saliency = self._saliency.of(answers, hardest_places([said for _, said in answers]))
         row = self._pages.page(page.table, entry, answers, page.shown, pictures, saliency)
         runs = [run for run, _ in answers]
+        members = self._pages.members(runs)
         chain = [] if runs[0].members else self._chain(runs[0])
-        card = model_card_of(entry, runs, page.table.board, self._catalog, row.commands[0].line, chain=chain)
+        card = model_card_of(entry, runs, page.table.board, self._catalog, row.commands[0].line, chain=chain, members=members)
         return PublishedRow(row, model_card(card))
 
     def _chain(self, run: Run) -> list[tuple[Any, Any]]:

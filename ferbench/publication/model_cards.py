@@ -31,6 +31,7 @@ def model_card_of(
     command: str,
     *,
     chain: Sequence[tuple[Stage | None, StageResult | None]] = (),
+    members: Sequence[Run] = (),
     seed: int | None = None,
     passed_on: bool = False,
 ) -> ModelCard:
@@ -41,6 +42,7 @@ def model_card_of(
     runs : the row's finished runs, one at least
     command : for a shell, as it may be published
     chain : stages of a run with their results, as the store has them; without them the card names their datasets alone
+    members : of an ensemble, a run of each row that it is made of, those that are known
     seed : whose weights lie beside the card
     passed_on : see ModelCard
     """
@@ -62,7 +64,9 @@ def model_card_of(
         std=std,
         environments=tuple(dict.fromkeys(each.run.environment for each in kept)),
         notes=tuple(dict.fromkeys(note for each in kept for note in each.run.notes)),
-        citations=citations_of(runs, catalog),
+        citations=citations_of(runs, catalog, members),
+        member_rows=len({member.entry for run in runs for member in run.members}),
+        weighted=len({round(member.weight, 9) for member in runs[0].members}) > 1,
         withheld_by=tuple([without_location(name) for name in trained_on if "weights" not in permits(name)]),
         command=command,
         seed=seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections import defaultdict
@@ -9,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ferbench.catalog import Catalog
 from ferbench.components import Permit
+from ferbench.errors import UnknownName
 from ferbench.expressions import label_set
 from ferbench.generalisation import further_entries
 from ferbench.leaderboard import BoardTable
@@ -123,12 +125,20 @@ class RowPages:
             further=further_entries(entry, scored),
             members=tuple(_members(runs, table)),
             commands=self._commands.of(runs, raw.cell, track=any(map(is_tracked, trained))),
-            citations=citations_of(runs, self._catalog),
+            citations=citations_of(runs, self._catalog, self.members(runs)),
             linked=frozenset(each.row for each in table.entries),
             sources=first.sources,
             hardware=first.hardware,
             pictures=dict(_files(shown, hex_name(entry.row))),
         )
+
+    def members(self, runs: Sequence[Run]) -> list[Run]:
+        """A finished run of each row that an ensemble is made of, if it is in the store; none of a row that is none."""
+        found = []
+        for entry in dict.fromkeys(member.entry for run in runs for member in run.members):
+            with contextlib.suppress(UnknownName):
+                found += self._store.runs(row=entry, status="finished")[:1]
+        return found
 
     def _published(self, run: Run, said: Predictions, permits: Collection[Permit]) -> KeptRun:
         """A run with its stages as anybody may have it; of an ensemble, the stage is none that was trained."""

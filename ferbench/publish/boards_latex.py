@@ -96,7 +96,7 @@ def board_latex(
     for number, (columns, (first, part)) in enumerate(itertools.product(groups, pages), 1):
         rows = [f"Rows {first + 1} to {first + len(part)} of {len(entries)}."] if len(pages) > 1 else []
         table = _Table(
-            caption=" ".join([*_caption(board, entries, (*facts.shared, *shared), view, hidden), *rows]),
+            caption=" ".join([*_caption(board, entries, _once(facts.shared, shared), view, hidden), *rows]),
             label=f"tab:ferbench-{board.fingerprint[:10]}{f'-{number}' if number > 1 else ''}",
             columns=columns,
             below=said if number == len(groups) * len(pages) else (),
@@ -232,6 +232,11 @@ def _begun(short: str, caption: str, label: str, sides: str) -> list[str]:
         rf"\begin{{tabular}}{{{sides}}}",
         r"\toprule",
     ]
+
+
+def _once(facts: Sequence[str], notes: Sequence[str]) -> list[str]:
+    """What all rows have in common, each said once."""
+    return [*facts, *(note for note in notes if not (note == "random weights" and "weights: random" in facts))]
 
 
 def _caption(board: Board, entries: Sequence[Entry], shared: Sequence[str], view: View, hidden: int) -> list[str]:

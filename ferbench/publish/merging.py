@@ -164,7 +164,9 @@ def snapshot_lines(folder: str, written: Written, members: Sequence[str], *, wid
 
     members : rows that went with their ensembles
     """
-    facts = [f"{folder}: {counted(written.rows, 'row')}", counted(written.runs, "run")]
+    facts = [f"{folder}: {counted(written.rows - written.failed_rows, 'row')}"]
+    facts += [f"{whole(written.failed_rows)} failed"] if written.failed_rows else []
+    facts += [counted(written.runs, "run")]
     facts += [counted(written.samples, "prediction"), size(written.size_bytes)]
     lines = wrapped_facts(facts, width, hanging="  ", between=",")
     if members:
@@ -197,6 +199,7 @@ def snapshot_json(
     return {
         "folder": folder,
         "rows": written.rows,
+        "failed_rows": written.failed_rows,
         "runs": written.runs,
         "predictions": written.samples,
         "size_bytes": written.size_bytes,

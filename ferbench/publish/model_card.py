@@ -1,7 +1,7 @@
 """A row's card for the Hugging Face Hub: front matter in YAML with its scores as `model-index`, then Markdown.
 
 The format is that of https://github.com/huggingface/hub-docs/blob/main/modelcard.md. Names of datasets that the Hub
-would not take for its own stand in the text alone; figures of `model-index` are fractions, means over seeds.
+would not take for its own stand in the text alone, but for the target's, which is spelled as it takes them; figures of `model-index` are fractions, means over seeds.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ class ModelCard:
     withheld_by : datasets whose licence does not permit that weights trained on them are passed on
     command : what makes the row again, for a shell; empty where it is not known
     seed : whose weights lie beside the card; None where none do
+    member_rows : rows that an ensemble is made of
+    weighted : some of them count more than others
     passed_on : whoever exported the weights says that they may be, whatever `withheld_by` has
     """
 
@@ -74,6 +76,8 @@ class ModelCard:
     command: str = ""
     seed: int | None = None
     passed_on: bool = False
+    member_rows: int = 0
+    weighted: bool = False
 
     @property
     def name(self) -> str:
@@ -125,7 +129,7 @@ def metadata(card: ModelCard) -> dict[str, object]:
     for field, kind, name, arguments in _METRICS:
         value = round(getattr(card.entry, field).mean, 4)
         metrics.append({"type": kind, "value": value, "name": name, **({"args": arguments} if arguments else {})})
-    datasets = [name for name in dict.fromkeys((*card.trained_on, board.target)) if _HUB_NAME.fullmatch(name)]
+    datasets = list(dict.fromkeys([*filter(_HUB_NAME.fullmatch, card.trained_on), _hub_word(board.target)]))
     tags = ["ferbench", "facial-expression-recognition", "transfer-learning"]
     title = _line(f"{board.target} {board.split}")
     # What the licences say in words is none of the Hub's own names.
@@ -135,7 +139,7 @@ def metadata(card: ModelCard) -> dict[str, object]:
         "library_name": "ferbench",
         "pipeline_tag": _TASK,
         "tags": [*tags, "synthetic-data"] if card.synthetic else tags,
-        **({"datasets": datasets} if datasets else {}),
+        "datasets": datasets,
         "metrics": [kind for _, kind, _, _ in _METRICS],
         "model-index": [
             {
@@ -158,8 +162,8 @@ def _intro(card: ModelCard) -> str:
     told = f"which of {classes} a picture of a face shows"
     if entry.members:
         return (
-            f"An ensemble of {counted(entry.members, 'run')} of ferbench that tells {told}: the weighted mean of their "
-            "probabilities. It has no weights of its own."
+            f"An ensemble of {_members(card)} of ferbench that tells {told}: the {'weighted ' * card.weighted}mean of "
+            "their probabilities. It has no weights of its own."
         )
     after = f", after {escaped(joined([*entry.auxiliaries]))}" if entry.auxiliaries else ""
     text = (
@@ -169,6 +173,12 @@ def _intro(card: ModelCard) -> str:
     if card.seed is not None:
         text += f" The weights beside this card are those of seed {card.seed}."
     return text
+
+
+def _members(card: ModelCard) -> str:
+    """Of each seed, one run of every row; over seeds, or of fewer rows, how many runs there are."""
+    runs, rows = counted(card.entry.members, "run"), counted(card.member_rows, "row")
+    return rows if card.entry.members == card.member_rows else f"{runs} of {rows}" if card.member_rows else runs
 
 
 def _start(entry: Entry) -> str:

@@ -28,6 +28,7 @@ from ferbench.whole_files import whole_file
 class Written:
     """What a snapshot holds.
 
+    rows, failed_rows : all of them, and those among them without a finished run
     samples : lines of predictions
     size_bytes : of both files
     withheld : names of samples that are numbers in it
@@ -38,6 +39,7 @@ class Written:
     samples: int
     size_bytes: int
     withheld: tuple[Names, ...] = ()
+    failed_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ def board_html(page: BoardPage, shell: Shell, *, compared: bool) -> str:
         downloads=DOWNLOADS,
         permitted=permits_words([each for each in page.shown if each not in page.beyond]),
         beyond=permits_words(page.beyond),
-        withheld=permits_words([each for each in PERMIT_WORDS if each not in {*page.shown, "weights"}]),
+        withheld=permits_words(page.withheld),
     )
 
 

@@ -333,8 +333,9 @@ def _temperature(page: RowPage) -> str:
     one = f"The temperature {found.temperature:.3g} was {on}; it changes"
     several = f"Temperatures were {on}, one a seed, {found.temperature:.3g} in the mean; they change"
     text = f"{one if len(page.seeds) == 1 else several} no answer, and scores on the board are without."
-    if any(each.temperature is not None and is_bound(each.temperature) for each in page.seeds):
-        text += " Where it is an end of what is tried, select has no best one."
+    if ends := [each.seed for each in page.seeds if each.temperature is not None and is_bound(each.temperature)]:
+        whose = "That" if len(page.seeds) == 1 else f"That of seed{'s' * (len(ends) > 1)} {ranges(ends)}"
+        text += f" {whose} is an end of what is tried: select has no best one."
     return text
 
 

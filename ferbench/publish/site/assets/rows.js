@@ -158,12 +158,14 @@
   search.addEventListener("input", () => (choose(), write()));
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(() => (choose(), ask("rank", false))));
-  addEventListener("hashchange", () => readHash() && (apply(), choose()));
+  // What the address asks for and no row has is taken out of it.
+  addEventListener("hashchange", () => readHash() && (apply(), choose(), write()));
 
   form.hidden = false;
-  readHash();
+  const asked = location.hash && readHash();
   if (state.sort !== "rank" || state.descending) apply();
   else order.value = "rank";
   choose();
+  if (asked) write();
   document.documentElement.dataset.rows = "ready";
 })();
