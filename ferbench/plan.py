@@ -141,6 +141,8 @@ class _Chain:
             names.append(name)
             parent = name
         key = fingerprint([self.cell.entry, cell.seed])
+        if cell.recipe != self.cell.cell.recipe:
+            cell = dataclasses.replace(cell, recipe=self.cell.cell.recipe)
         return dataclasses.replace(self.cell, cell=cell, stages=tuple(names), key=key)
 
 
@@ -181,6 +183,10 @@ def _chain(cell: Cell, components: Components, inputs: PlanInputs) -> _Chain:
             f"head_fit={cell.recipe.head_fit} fits a head on frozen features, and no stage of {cell.strategy} trains "
             "the head alone: take a strategy that does, or --set trainable=head"
         )
+    if not any(stage.detector for stage in chain):
+        # Nothing was cut to what it finds: no row is to bear its name.
+        recipe = dataclasses.replace(cell.recipe, face_detector=_DEFAULT.face_detector)
+        cell = dataclasses.replace(cell, recipe=recipe)
     computed = tuple(_computed(stage, backbone) for stage in chain)
     return _Chain(tuple(chain), computed, _cell_plan(cell, chain, computed, inputs))
 

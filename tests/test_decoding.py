@@ -252,7 +252,7 @@ def test_formats_that_run_programs_are_no_images(tmp_path: Path) -> None:
 
 def test_fractions_without_a_range_are_refused(tmp_path: Path) -> None:
     path = saved(Image.fromarray(np.ones((4, 4), np.float32)), tmp_path / "a.tif")
-    with pytest.raises(DatasetError, match="fractions of unknown range"):
+    with pytest.raises(DatasetError, match=r"cannot be used: its pixels are fractions of unknown range; store"):
         decode([path])
 
 

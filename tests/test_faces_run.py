@@ -200,6 +200,7 @@ def test_a_stage_may_be_cut_alone_and_every_cut_is_another_one(make_bench: Calla
     for faces in ("none", "crop", "align"):
         plan = prepare(matrix("cascade", recipe={"faces": faces, "face_detector": "finder"}), calibrate=False).plan
         entries[faces] = plan.cells[0].entry
+        assert plan.cells[0].cell.recipe.face_detector == ("auto" if faces == "none" else "finder")
     assert len(set(entries.values())) == 3
     axes = (parse_axis("stage2.faces=crop"), parse_axis("face_detector=finder"))
     cells = dataclasses.replace(matrix("cascade"), axes=axes)

@@ -33,7 +33,10 @@ def found_faces(image: NDArray[np.uint8], detector: FaceDetector) -> tuple[Face,
     """
     colour = np.array(np.broadcast_to(image, (*image.shape[:2], 3)))
     try:
-        faces = tuple(detector.detect(colour))
+        found = detector.detect(colour)
+        if found is None:
+            raise PluginError(f"face detector {detector.name} gives None, not a sequence of Face: a fault of the plugin")
+        faces = tuple(found)
         faults = [fault for face in faces for fault in face_faults(face, image.shape)]
     except FerbenchError:
         raise
@@ -71,7 +74,7 @@ def face_faults(face: object, image_shape: Sequence[int]) -> list[str]:
     points = () if face.landmarks is None else face.landmarks
     numbers = [*face.box, face.score, *(value for point in points for value in point)]
     if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in numbers):
-        return [f"{face!r} holds something else than plain finite numbers"]
+        return [f"box {face.box}, score {face.score} or a landmark holds something else than plain finite numbers"]
     if not isinstance(face.box, tuple) or len(face.box) != 4 or face.box[2] <= 0 or face.box[3] <= 0:
         return [f"box {face.box} is not left, top, width and height"]
     if not 0 <= face.score <= 1:

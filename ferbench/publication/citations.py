@@ -39,14 +39,16 @@ def citations_of(runs: Sequence[Run], catalog: Catalog, members: Sequence[Run] =
     """
     cell = runs[0].cell
     names: dict[tuple[str, str, str], list[str]] = {}
-    for kind, name, part in _parts(members or runs[:1], catalog):
+    for kind, whole, part in _parts([*members, runs[0]], catalog):
         text, licence = getattr(part, "citation", ""), getattr(part, "licence", "")
         licence = licence or (_NOT_KNOWN if kind == "dataset" else "")
-        if (text or licence) and name not in names.get((kind, text, licence), ()):
-            names.setdefault((kind, text, licence), []).append(name_without_folders(name))
+        name, alike = name_without_folders(whole), names.setdefault((kind, text, licence), [])
+        if (text or licence) and name not in alike:
+            alike.append(name)
     found = [
         citation(f"{kind}{'s' * (len(named) > 1)} {joined(named)}", text, licence)
         for (kind, text, licence), named in names.items()
+        if named
     ]
     environment = runs[0].environment
     commit = f", commit {environment.git_commit}".replace("+", " with changes") if environment.git_commit else ""

@@ -136,7 +136,9 @@ class Commands:
                 return Command(shlex.join(["ferbench", "ensemble", *words]), f"averages the same rows again, {_THERE}")
         rows = sorted({member.row for run in runs for member in run.members})
         greedy = ["--greedy"] if any(_CHOSEN.match(note) for note in runs[0].notes) else []
-        says = f"averages its members, {_THERE}; which rows it was asked of is not recorded, so that it has another name"
+        says = (
+            f"averages its members, {_THERE}; which rows it was asked of is not recorded, so that it has another name"
+        )
         return Command(shlex.join(["ferbench", "ensemble", *rows, *greedy]), says)
 
     def _ensembles(self, runs: Sequence[Run]) -> Iterator[tuple[dict[str, object], list[str]]]:

@@ -195,7 +195,9 @@ class _Reading:
         runs = [run for run, _ in answers]
         members = self._pages.members(runs)
         chain = [] if runs[0].members else self._chain(runs[0])
-        card = model_card_of(entry, runs, page.table.board, self._catalog, row.commands[0].line, chain=chain, members=members)
+        card = model_card_of(
+            entry, runs, page.table.board, self._catalog, row.commands[0].line, chain=chain, members=members
+        )
         return PublishedRow(row, model_card(card))
 
     def _chain(self, run: Run) -> list[tuple[Any, Any]]:

@@ -181,12 +181,14 @@ def annotated(answer: PictureAnswer, classes: Sequence[str], cutting: Cutting, t
             title = "" if cutting.mode == "none" else "no face found, whole picture"
             below.append(_Plate(top_expressions(face, classes, top), size, title).image(opaque=True))
     side = _TILE if len(answer.faces) <= 2 else _SMALL_TILE
-    below += [
+    tiles = [
         _explanation(face, classes, str(number) if len(answer.faces) > 1 else "", size, side)
         for number, face in enumerate(answer.faces, 1)
         if face.overlay is not None
     ]
-    return _with_below(picture, below) if below else picture
+    if len(answer.faces) > _FACES_AT_LENGTH:
+        below, tiles = _in_columns(below, picture.width), _in_columns(tiles, picture.width)
+    return _with_below(picture, [*below, *tiles]) if below or tiles else picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,6 +394,18 @@ def _tile(pixels: NDArray[np.uint8], side: int) -> Image.Image:
     scale = side / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     return picture.resize(size, Image.Resampling.BICUBIC)
+
+
+def _in_columns(parts: Sequence[Image.Image], width: int) -> list[Image.Image]:
+    """The same parts in columns over all of a width, as one."""
+    if not parts:
+        return []
+    cell, line = max(part.width for part in parts), max(part.height for part in parts)
+    columns = max(1, min(len(parts), width // cell))
+    whole = Image.new("RGB", (max(width, cell), line * math.ceil(len(parts) / columns)), _DARK)
+    for place, part in enumerate(parts):
+        whole.paste(part.convert("RGB"), (place % columns * whole.width // columns, place // columns * line))
+    return [whole]
 
 
 def _with_below(picture: Image.Image, below: Sequence[Image.Image]) -> Image.Image:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from ferbench.publish.layout import PLAIN, Paint, wrapped, wrapped_facts
 from ferbench.publish.snapshot_markdown import Names, named_splits
-from ferbench.quantities import counted, joined, ranges, size
+from ferbench.quantities import counted, joined, ranges, size, whole
 
 #: Of runs that were left out, so many are shown.
 _SHOWN = 20
@@ -71,6 +71,8 @@ class Written(Protocol):
 
     @property
     def rows(self) -> int: ...
+    @property
+    def failed_rows(self) -> int: ...
     @property
     def runs(self) -> int: ...
     @property

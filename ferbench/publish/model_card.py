@@ -1,7 +1,8 @@
 """A row's card for the Hugging Face Hub: front matter in YAML with its scores as `model-index`, then Markdown.
 
 The format is that of https://github.com/huggingface/hub-docs/blob/main/modelcard.md. Names of datasets that the Hub
-would not take for its own stand in the text alone, but for the target's, which is spelled as it takes them; figures of `model-index` are fractions, means over seeds.
+would not take for its own stand in the text alone, but for the target's, which is spelled as it takes them. Figures of
+`model-index` are fractions, means over seeds.
 """
 
 from __future__ import annotations

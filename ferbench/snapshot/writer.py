@@ -85,6 +85,9 @@ def write_snapshot(folder: Path, runs: Iterable[KeptRun], permits: Permits = not
         samples=sum(len(block.predictions.ids) for block in blocks),
         size_bytes=size_bytes,
         withheld=names_of(kept, withheld_of),
+        failed_rows=len(
+            {each.run.entry for each in kept} - {each.run.entry for each in kept if each.run.status == "finished"}
+        ),
     )
 
 
