@@ -181,6 +181,23 @@ def test_confusions_are_those_of_all_seeds_together(store: Store, page: Comparis
         assert each.counts == tuple(map(tuple, said.tolist()))  # type: ignore[union-attr]
 
 
+def test_the_order_in_which_rows_got_into_a_store_says_nothing(tmp_path: Path) -> None:
+    rows = [(name, backbone) for name in ("cascade", "single-stage", "lp-ft") for backbone in ("vgg16", "alexnet")]
+    board, found = made_board("ordered", n=40), set()
+    for number, order in enumerate((rows, rows[::-1])):
+        with open_store(str(tmp_path / f"{number}.sqlite")) as store:
+            for name, backbone in order:
+                # Some are tied, and some are in no pair.
+                made_row(store, name, 0.5, board=board, backbone=backbone, name="same", seeds=[0])
+                made_row(
+                    store, name, 0.5, board=board, backbone=backbone, status="failed", seeds=[3, 4][:: 1 - 2 * number]
+                )
+            page = comparison_page(table_of(store, "ordered"), store)
+            assert page is not None and all(matrix.outcome for matrix in page.matrices)
+            found.add(comparison_html(page, Shell("A site"), "../../"))
+    assert len(found) == 1
+
+
 def test_predictions_of_other_samples_are_refused_without_a_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     read, table = Store.run_predictions, table_of(store, "set0")
     renamed = table.entries[0].row

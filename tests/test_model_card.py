@@ -84,6 +84,9 @@ def test_the_hub_reads_the_scores() -> None:
     turned = dataclasses.replace(CARD, board=dataclasses.replace(CARD.board, target="a\u202eb", split="c\u202ed"))
     assert "a\ufffdb c\ufffdd" in model_card(turned) and "\u202e" not in model_card(turned)
     assert "synthetic-data" not in head["tags"]
+    # The target is named in any case, as the Hub takes names.
+    own = dataclasses.replace(CARD, board=dataclasses.replace(CARD.board, target="folder:…/faces"))
+    assert yaml.safe_load(model_card(own).split("---\n")[1])["datasets"] == ["big", "films", "folder-faces"]
 
 
 def test_the_text_says_what_must_be_known() -> None:
@@ -122,6 +125,10 @@ def test_what_changes_what_is_said() -> None:
     synthetic = said(board=dataclasses.replace(CARD.board, synthetic=True))
     assert "Faces of its data are synthetic" in synthetic
     ensemble = said(entry=dataclasses.replace(ENTRY, members=3), chain=())
+    mixed = dataclasses.replace(CARD, entry=dataclasses.replace(ENTRY, members=3), chain=(), member_rows=3)
+    assert "An ensemble of 3 rows of ferbench" in model_card(mixed) and ": the mean of" in model_card(mixed)
+    over_seeds = model_card(dataclasses.replace(mixed, member_rows=1, weighted=True))
+    assert "An ensemble of 3 runs of 1 row of ferbench" in over_seeds and ": the weighted mean of" in over_seeds
     assert "ensemble of 3 runs" in ensemble and "## Recipe" not in ensemble and "There are no weights" in ensemble
     scaled = said(entry=dataclasses.replace(ENTRY, temperature=1.25, calibrated_nll=1.4, calibrated_ece=0.02))
     assert "temperature 1.25, fitted on select samples (mean over seeds): NLL 1.40, ECE 2.0 %." in scaled

@@ -149,6 +149,8 @@ def test_what_cannot_be_looked_up_is_set_value_by_value(bench: Bench) -> None:
     words = shlex.split(command.line)
     assert sum(word == "--set" for word in words) == len(cell.cell.recipe_values())
     assert "--device" not in words
+    # A plugin that is neither installed nor loaded is a file of somebody's.
+    assert [words[place + 1] for place, word in enumerate(words) if word == "--plugin"] == ["…/gone_family.py"]
     for said in ("NVIDIA H100", "in the place of …/", "the plugin gone_family", "computed on cpu, other"):
         assert said in command.says
 

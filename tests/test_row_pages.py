@@ -273,6 +273,14 @@ def test_the_page_is_sound_html_with_its_charts_data(bench: Bench) -> None:
     ensemble = pages["ensemble"]
     assert [member.row for member in ensemble.members if member.linked] and not ensemble.chain and not ensemble.curve
     assert sum(member.weight for member in ensemble.members) == pytest.approx(1)
+    assert "it is the mean of what" in html_of(ensemble) and "which must be in the store" in html_of(ensemble)
+    # It stands on the works that its members stand on; of other people's data it is said what is not known.
+    whats = {strategy: {(each.what, each.licence) for each in page.citations} for strategy, page in pages.items()}
+    assert whats["ensemble"] > whats["cascade"] - {("software", "")}
+    assert ("datasets small and big", "licence not known here") in whats["ensemble"]
+    bounds = tuple(dataclasses.replace(seed, temperature=20.0 * seed.seed or 1.5) for seed in pages["cascade"].seeds)
+    assert "That of seed 1 is an end of what is tried" in html_of(dataclasses.replace(pages["cascade"], seeds=bounds))
+    assert "an end of what is tried" not in html_of(dataclasses.replace(pages["cascade"], seeds=(bounds[0], bounds[0])))
     curves = Reader(html_of(pages["cascade"])).charts["row-curves"]
     assert isinstance(curves, dict) and curves["seeds"] == [0, 1] and curves["ends"] == [32, 64]
 

@@ -68,6 +68,9 @@ class Page(HTMLParser):
             self.loaded.append(str(found["src"]))
         if tag == "link":
             self.loaded.append(str(found["href"]))
+        if "wide" in str(found.get("class")).split():
+            # What scrolls is reached by the keyboard, and says what it is.
+            assert found["tabindex"] == "0" and found["role"] in ("region", "group") and found["aria-label"]
         self.labelled += str(found.get("aria-labelledby") or "").split()
         self.headings += [""] if tag == "th" else []
         if tag == "script":

@@ -158,6 +158,10 @@ def test_rows_are_chosen_by_what_they_are_and_counted_aloud(window: Opened, boar
     window.page.goto("about:blank")
     window.page.goto(address)
     assert count.inner_text() == "1 of 5 rows" and column(window, "backbone") == ["alexnet"]
+    # What no row has is not asked for, and leaves the address.
+    window.open(board_folder / "index.html", "#backbone=gone&strategy=cascade")
+    window.page.reload()
+    assert count.inner_text() == "2 of 5 rows" and window.page.url.endswith("#strategy=cascade")
 
 
 def test_names_are_text_whatever_stands_in_them(window: Opened, site: Path, board_folder: Path) -> None:
@@ -190,6 +194,8 @@ def test_no_page_scrolls_sideways(browser: Any, site: Path, width: int) -> None:
         for path in pages(site):
             window.open(path)
             assert window.page.evaluate("document.documentElement.scrollWidth") <= width, path
+            summaries = window.page.locator("summary:visible")
+            assert all(height >= 24 for height in summaries.evaluate_all("all => all.map(each => each.offsetHeight)"))
 
 
 def test_the_theme_follows_the_system_and_the_button_overrules_it(browser: Any, site: Path) -> None:

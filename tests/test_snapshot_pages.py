@@ -67,7 +67,7 @@ def test_a_snapshot_is_a_store_for_a_while(folder: Path) -> None:
 
 def test_the_pages_say_what_the_rows_are(folder: Path) -> None:
     text = (folder / "leaderboard.md").read_text("utf-8")
-    assert text.startswith("# films: 4 rows, 5 runs\n")
+    assert text.startswith("# films: 4 rows, 1 failed, 5 runs\n")
     assert "- computed on cpu (processor A), 2 threads, torch 2.14, Python 3.11, ferbench 0.1\n" in text
     assert "- finished 2025-01-01\n" in text
     assert "ferbench merge FOLDER" in text and "ferbench snapshot FOLDER --check" in text

@@ -137,7 +137,8 @@ class RowPages:
         found = []
         for entry in dict.fromkeys(member.entry for run in runs for member in run.members):
             with contextlib.suppress(UnknownName):
-                found += self._store.runs(row=entry, status="finished")[:1]
+                own = self._store.runs(row=entry, status="finished")
+                found += self.members(own) if own and own[0].members else own[:1]
         return found
 
     def _published(self, run: Run, said: Predictions, permits: Collection[Permit]) -> KeptRun:
