@@ -129,6 +129,13 @@ def rows(lines: list[str]) -> list[list[str]]:
     return [line.split(r" \\ %")[0].split(" & ") for line in lines if r" \\ % " in line]
 
 
+def test_what_all_rows_have_in_common_is_said_once() -> None:
+    said = ("random weights", "1 seed")
+    alike = [entry(digit * 10, 1, 0.5, weights="random", notes=said) for digit in "ab"]
+    caption = next(line for line in board_latex(BOARD, alike) if line.startswith(r"\caption"))
+    assert "weights: random; " in caption and "1 seed" in caption and "random weights" not in caption
+
+
 def test_a_board_is_a_table_with_its_best_in_bold_and_its_notes_below() -> None:
     entries = (
         entry("a" * 10, 1, 0.68, backbone="hf/a&b_c", notes=("said of all", "50 % #1")),

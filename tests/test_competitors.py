@@ -230,7 +230,7 @@ def test_rows_of_one_block_are_refused_with_what_tells_them_apart(store: Store) 
     names = [one.name for one in only(store, asked(store, by=["strategy", "lr"])).competitors]
     assert names == ["cascade · lr 0.1", "cascade · lr 0.01", "target-only · lr 0.01"]
     tuned = made_row(store, "target-only", 0.5, tries=3)
-    with pytest.raises(UsageError, match=r"which differ in tuned .tuned and not tuned.: choose with --where") as refused:
+    with pytest.raises(UsageError, match=r"which differ in tuned .tuned and not tuned.: choose with ") as refused:
         found(store, asked(store, where=["lr=0.01"], by=["strategy"]))
     assert tuned in refused.value.line
 

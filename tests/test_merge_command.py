@@ -42,7 +42,7 @@ def ferbench_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
 
 def test_a_snapshot_and_back(ferbench_: Call) -> None:
     said = ferbench_("snapshot", "out").stdout
-    assert said.startswith("out: 3 rows, 4 runs, 300 predictions, ") and said.splitlines()[0].endswith(" kB")
+    assert said.startswith("out: 2 rows, 1 failed, 4 runs, 300 predictions, ") and said.splitlines()[0].endswith(" kB")
     ferbench_("--store", "new.sqlite", "merge", "--dry-run", "out")
     assert not Path("new.sqlite").exists()
     merged = ferbench_("--store", "new.sqlite", "merge", "out", "board.sqlite").stdout

@@ -164,6 +164,16 @@ def test_rows_are_chosen_by_what_they_are_and_counted_aloud(window: Opened, boar
     assert count.inner_text() == "2 of 5 rows" and window.page.url.endswith("#strategy=cascade")
 
 
+def test_on_a_phone_rows_come_before_what_chooses_them(browser: Any, board_folder: Path) -> None:
+    with opened(browser, width=390, height=800) as window:
+        window.open(board_folder / "index.html")
+        form = window.page.locator("#filters")
+        assert not form.is_visible() and len(rows_shown(window)) == 5
+        window.page.get_by_text("Choose and sort rows").click()
+        form.locator("select[name=backbone]").select_option("alexnet")
+        assert column(window, "backbone") == ["alexnet"]
+
+
 def test_names_are_text_whatever_stands_in_them(window: Opened, site: Path, board_folder: Path) -> None:
     window.page.on("dialog", lambda dialog: pytest.fail(f"a name ran: {dialog.message}"))
     named = set()

@@ -67,7 +67,7 @@ def test_a_snapshot_is_a_store_for_a_while(folder: Path) -> None:
 
 def test_the_pages_say_what_the_rows_are(folder: Path) -> None:
     text = (folder / "leaderboard.md").read_text("utf-8")
-    assert text.startswith("# films: 4 rows, 1 failed, 5 runs\n")
+    assert text.startswith("# films: 3 rows, 1 failed, 5 runs\n")
     assert "- computed on cpu (processor A), 2 threads, torch 2.14, Python 3.11, ferbench 0.1\n" in text
     assert "- finished 2025-01-01\n" in text
     assert "ferbench merge FOLDER" in text and "ferbench snapshot FOLDER --check" in text
@@ -137,7 +137,7 @@ def test_no_page_is_made_of_a_snapshot_that_does_not_hold(copy: Path, change: Ca
     for option in ("--check", "--rebuild"):
         assert "does not hold what it says" in call(str(copy), option, code=1).stderr
     assert {name: (copy / name).read_bytes() for name in PAGES} == before
-    with pytest.raises(StoreError, match="is a folder without a snapshot"), opened_snapshot(copy.parent):
+    with pytest.raises(StoreError, match="is no snapshot, it holds no runs"), opened_snapshot(copy.parent):
         pass
 
 

@@ -161,7 +161,12 @@
   // What the address asks for and no row has is taken out of it.
   addEventListener("hashchange", () => readHash() && (apply(), choose(), write()));
 
-  form.hidden = false;
+  const choices = form.closest("details");
+  const narrow = matchMedia("(max-width: 46rem)");
+  const unfold = () => { choices.open = !narrow.matches; };
+  narrow.addEventListener("change", unfold);
+  unfold();
+  choices.hidden = false;
   const asked = location.hash && readHash();
   if (state.sort !== "rank" || state.descending) apply();
   else order.value = "rank";
