@@ -352,14 +352,19 @@ def counting(
 ) -> Callable[[int, int, int], None]:
     """What tells of images before the steps, and ends the stage where the user asks for an end.
 
-    It is called with the images of parts that are done, and of the part that is not: how many are, and there are.
+    It is called with the images of parts that are done, and of the part that is not: how many are, and there are. Parts
+    that it is not called for were there already, and say nothing of the speed.
     """
     began = time.perf_counter()
+    last = found = 0
 
     def tell(before: int, done: int, _: int) -> None:
+        nonlocal last, found
         if bench.stop():
             raise KeyboardInterrupt
-        rate = (before + done) / max(time.perf_counter() - began, 1e-9)
+        found += max(0, before - last)
+        last = before + done
+        rate = max(last - found, 1) / max(time.perf_counter() - began, 1e-9)
         on_progress(Progress(before + done, total, None, rate, (total - before - done) / rate, making))
 
     return tell

@@ -141,8 +141,9 @@ class _Chain:
             names.append(name)
             parent = name
         key = fingerprint([self.cell.entry, cell.seed])
-        if cell.recipe != self.cell.cell.recipe:
-            cell = dataclasses.replace(cell, recipe=self.cell.cell.recipe)
+        like = self.cell.cell
+        if (cell.recipe, cell.stage_changes) != (like.recipe, like.stage_changes):
+            cell = dataclasses.replace(cell, recipe=like.recipe, stage_changes=like.stage_changes)
         return dataclasses.replace(self.cell, cell=cell, stages=tuple(names), key=key)
 
 
@@ -186,7 +187,8 @@ def _chain(cell: Cell, components: Components, inputs: PlanInputs) -> _Chain:
     if not any(stage.detector for stage in chain):
         # Nothing was cut to what it finds: no row is to bear its name.
         recipe = dataclasses.replace(cell.recipe, face_detector=_DEFAULT.face_detector)
-        cell = dataclasses.replace(cell, recipe=recipe)
+        changes = tuple([change for change in cell.stage_changes if change.key != "face_detector"])
+        cell = dataclasses.replace(cell, recipe=recipe, stage_changes=changes)
     computed = tuple(_computed(stage, backbone) for stage in chain)
     return _Chain(tuple(chain), computed, _cell_plan(cell, chain, computed, inputs))
 

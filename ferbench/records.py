@@ -46,8 +46,8 @@ class StageResult:
     micro_batch : images that went through the network at once; the recipe's batch size where memory allowed it
     feature_seconds : of `train_seconds`, what computing features took when they were first computed
     features_per_second : of that computation, in images; None where no features were used
-    spent_seconds : what this machine really spent, compilation and the search for faces included and attempts that ran
-        out of memory not; None in results of earlier versions
+    spent_seconds : what this machine really spent, compilation included, attempts that ran out of memory and the search
+        for faces not; None in results of earlier versions
     compile_seconds : of `spent_seconds`, what compiling took
     resumed_at : images that an earlier command had seen, from whose partial checkpoint this one went on
     tracked : hash of the samples that the epochs' `target_accuracy` is of; empty where nothing was tracked

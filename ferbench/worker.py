@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -91,13 +90,13 @@ def run_stage(
             return StageOutcome(result, ())
         _look_for_faces(task, bench, on_progress)
     elif stage.recipe.head_fit == "svm":
-        searched = _look_for_faces(task, bench, on_progress)
+        _look_for_faces(task, bench, on_progress)
         fitting = _fitting(_started(task, backbone, bench, parent_result), task, backbone, bench)
-        result = _result(fitting, fitting.by_svm(), stage, bench, searched)
+        result = _result(fitting, fitting.by_svm(), stage, bench)
     else:
-        searched = _look_for_faces(task, bench, on_progress)
+        _look_for_faces(task, bench, on_progress)
         fitting, fitted = _fitted_in_memory(task, backbone, bench, on_progress, on_epoch, parent_result)
-        result = _result(fitting, fitted, stage, bench, searched)
+        result = _result(fitting, fitted, stage, bench)
     predictions = [
         (evaluation, fitting.predicted(evaluated(bench.roles, evaluation, task.label_set)))
         for evaluation in task.evaluations
@@ -119,25 +118,24 @@ def looked_at_each_epoch(task: StageTask) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*(part.dataset for part in chosen_on), *([task.track] if task.track else [])]))
 
 
-def _look_for_faces(task: StageTask, bench: Workbench, on_progress: Callable[[Progress], None]) -> float:
-    """In all that the stage is shown, before it is trained, for that may take minutes; gives the seconds.
+def _look_for_faces(task: StageTask, bench: Workbench, on_progress: Callable[[Progress], None]) -> None:
+    """In all that the stage is shown, before it is trained, for that may take minutes.
 
     What is found is kept, so that stopping loses no training.
     """
     recipe, labels, roles = task.stage.recipe, task.label_set, bench.roles
     if recipe.faces == "none":
-        return 0.0
+        return
     sets = [evaluated(roles, evaluation, labels) for evaluation in task.evaluations]
     if task.trained is None:
         sets += [roles.train(part.dataset, labels, part.fraction) for part in task.stage.parts]
         sets += [roles.select(name, labels) for name in looked_at_each_epoch(task)]
     shown = {samples.content: samples for samples in sets}
-    began, before = time.perf_counter(), 0
+    before = 0
     tell = counting(bench, sum(samples.count for samples in shown.values()), on_progress, "faces")
     for samples in shown.values():
         bench.cuts.faces(samples, recipe, partial(tell, before))
         before += samples.count
-    return time.perf_counter() - began
 
 
 def built(backbone: Backbone, stage: Stage, purpose: str, stage_index: int = 0) -> nn.Module:
@@ -249,7 +247,7 @@ def _fitted_in_memory(
         release_memory(bench.device)
 
 
-def _result(fitting: Fitting, fitted: Fitted, stage: Stage, bench: Workbench, searched: float) -> StageResult:
+def _result(fitting: Fitting, fitted: Fitted, stage: Stage, bench: Workbench) -> StageResult:
     """The checkpoint stored, and what the stage gave and cost.
 
     searched : seconds spent on looking for faces
@@ -275,7 +273,7 @@ def _result(fitting: Fitting, fitted: Fitted, stage: Stage, bench: Workbench, se
         notes=notes,
         feature_seconds=features,
         features_per_second=images / max(features, 1e-9) if images else None,
-        spent_seconds=searched + trained.train_seconds + trained.compile_seconds + fitted.spent_on_features,
+        spent_seconds=trained.train_seconds + trained.compile_seconds + fitted.spent_on_features,
         compile_seconds=trained.compile_seconds,
         resumed_at=fitted.resumed_at,
         tracked=fitted.tracked,

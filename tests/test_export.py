@@ -449,11 +449,14 @@ def test_an_export_is_replaced_without_a_file_that_tells_of_what_is_not_there(
     with new_files(folder, first):
         pass
     assert {name: (folder / name).read_bytes() for name in first} == first
-    # What a killed process leaves in a folder of other things makes no export of it.
-    (tmp_path / "other/.new-x").mkdir(parents=True)
-    (tmp_path / "other/model.onnx").write_text("mine")
-    with pytest.raises(UsageError, match=r"is not empty and holds no export of ferbench"):
-        check_folder(tmp_path / "other")
+    # What a killed process leaves beside a new folder, or in one of other things, makes no export of it.
+    for left, mine in ((".new-x", "model.onnx"), (".replacing-x", "thesis.tex")):
+        other = tmp_path / f"other{left}"
+        (other / left).mkdir(parents=True)
+        (other / left / "config.json").write_bytes(first["config.json"])
+        (other / mine).write_text("mine")
+        with pytest.raises(UsageError, match=r"is not empty and holds no export of ferbench"):
+            check_folder(other)
 
 
 def test_a_folder_that_is_no_export_or_of_another_backbone(folder: Path, tmp_path: Path) -> None:

@@ -206,6 +206,8 @@ def test_a_stage_may_be_cut_alone_and_every_cut_is_another_one(make_bench: Calla
     cells = dataclasses.replace(matrix("cascade"), axes=axes)
     plan, whole = prepare(cells, calibrate=False).plan, prepare(matrix("cascade"), calibrate=False).plan
     assert [stage.recipe.faces for stage in plan.stages] == ["none", "crop"]
+    idle = dataclasses.replace(matrix("cascade"), axes=(parse_axis("stage1.face_detector=finder"),))
+    assert prepare(idle, calibrate=False).plan.cells[0].cell.stage_changes == ()
     assert plan.stages[0].fingerprint == whole.stages[0].fingerprint
     (run,) = bench.engine.run(prepare(cells, calibrate=False)).finished
     assert any("of 56 trained (kept whole)" in note for note in run.notes)
@@ -229,7 +231,7 @@ def test_pictures_that_two_detectors_looked_at_are_counted_for_both(make_bench: 
 
 
 @pytest.mark.parametrize("recipe", [{"checkpoint": "best-on-select"}, {"trainable": "head", "head_fit": "svm"}])
-def test_the_search_is_told_counted_and_stopped(make_bench: Callable[..., Bench], recipe: dict[str, object]) -> None:
+def test_the_search_is_told_and_stopped(make_bench: Callable[..., Bench], recipe: dict[str, object]) -> None:
     class Slow(Finder):
         def detect(self, image: np.ndarray) -> list[Face]:
             time.sleep(0.002)
@@ -251,9 +253,10 @@ def test_the_search_is_told_counted_and_stopped(make_bench: Callable[..., Bench]
     assert (search[-1].images_seen, search[-1].images_total) == (112, 112)
     assert told[: len(search)] == search
     missing = len(set(finder.looked)) - 1
-    assert missing == 112 and run.spent_seconds > run.train_seconds + 0.05
-    again = bench.run("target-only", recipe={**recipe, **FINDER}, force=True).finished[0]
-    assert again.spent_seconds < again.train_seconds + 0.05
+    assert missing == 112
+    # The set that was there already says nothing of the speed: some 0.002 seconds a picture.
+    assert all(progress.images_per_second < 600 for progress in search)
+    assert run.spent_seconds < run.train_seconds + 0.05
 
 
 def test_sets_that_leave_no_room_and_features_are_told_from_whole_ones(

@@ -73,7 +73,7 @@ def test_a_snapshot_is_published_without_a_store(tmp_path: Path) -> None:
     words = ["snapshot", str(tmp_path / "kept"), "--store", str(tmp_path / "kept.sqlite")]
     done = CliRunner().invoke(root, words)
     assert done.exit_code == 0 and (tmp_path / "kept/leaderboard.html").exists(), done.output
-    assert "kept: 2 rows, 1 failed, 5 runs" in done.stdout
+    assert "kept: 2 rows, 1 failed, 5 runs" in " ".join(done.stdout.split())
     assert "films: 2 rows, 1 failed, 5 runs" in (tmp_path / "kept/leaderboard.html").read_text("utf-8")
     nowhere = tmp_path / "none.sqlite"
     done = publish(nowhere, tmp_path / "site", "--snapshot", str(tmp_path / "kept"), "--json")

@@ -102,9 +102,9 @@ def test_every_picture_is_decoded_once(whole: Path, tmp_path: Path, monkeypatch:
     decoded: list[str] = []
     plain = decoding._decoded
 
-    def counted(image: object) -> object:
+    def counted(image: object, absent: str) -> object:
         decoded.append(str(image))
-        return plain(image)  # type: ignore[arg-type]
+        return plain(image, absent)  # type: ignore[arg-type]
 
     monkeypatch.setattr(decoding, "_decoded", counted)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from ferbench.errors import CheckpointError
-from ferbench.whole_files import TEMPORARY
+from ferbench.whole_files import LEFTOVER_AFTER_SECONDS, TEMPORARY
 
 Kind = Literal["checkpoints", "partials", "features", "splits", "reduced", "faces", "leftovers"]
 
@@ -27,9 +27,6 @@ FOLDERS: tuple[Kind, ...] = ("checkpoints", "partials", "features", "splits", "r
 
 #: Those, and what killed processes left in any of them under a temporary name.
 KINDS: tuple[Kind, ...] = (*FOLDERS, "leftovers")
-
-#: Nothing takes longer to write than this: what is older belongs to a process that is gone.
-LEFTOVER_AFTER_SECONDS = 24 * 60 * 60.0
 
 _KEY = re.compile(r"([0-9a-f]{64})(\..+)?")
 

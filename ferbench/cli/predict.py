@@ -118,9 +118,12 @@ def _names(images: Sequence[str], files_from: Path | None) -> list[str]:
     if files_from is None:
         names = list(images)
     elif str(files_from) == "-":
+        both = UsageError("standard input is either a picture or a list of them: leave out - or --files-from -")
+        if "-" in images:
+            raise both
         names = [*images, *_listed(_input())]
         if "-" in names:
-            raise UsageError("standard input is either a picture or a list of them: leave out - or --files-from -")
+            raise both
     else:
         try:
             names = [*images, *_listed(files_from.expanduser().read_bytes())]

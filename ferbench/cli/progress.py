@@ -93,6 +93,9 @@ class LineReporter(QuietReporter):
         self.say(f"stage {number}/{total}  {verb}{stage_label(stage)}")
 
     def stage_progress(self, stage: Stage, progress: Progress) -> None:
+        if progress.making == "faces":
+            # No plan estimates it, and it says nothing of how long other stages take.
+            self._began = time.monotonic()
         share = progress.images_seen / progress.images_total
         if share < 1 and self._rate.due(time.monotonic(), share):
             self.say(f"  {percent(share, 0):>3} %  {self.figures(progress)}")

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ferbench.errors import ExportError, UsageError
+from ferbench.whole_files import HIDDEN, share_as_new, sweep
 
 #: All that an export may consist of.
 NAMES = ("model.onnx", "model.safetensors", "config.json", "README.md")
@@ -20,8 +21,9 @@ NAMES = ("model.onnx", "model.safetensors", "config.json", "README.md")
 #: The one that tells what the others are.
 _TELLS = "config.json"
 
-#: How the folder begins that files are written to first; a process that is killed leaves it behind.
-_TEMPORARY = ".new-"
+#: How the folder begins that files are written to first, where an export is to be replaced; a process that is killed
+#: leaves it behind. (For a new export it lies beside the folder, and begins as other hidden things do.)
+_REPLACING = ".replacing-"
 
 
 def check_folder(folder: Path) -> None:
@@ -34,11 +36,12 @@ def check_folder(folder: Path) -> None:
     try:
         if not folder.exists():
             return
-        found = {path.name for path in folder.iterdir() if not path.name.startswith(_TEMPORARY)}
+        found = {path.name for path in folder.iterdir() if not path.name.startswith(_REPLACING)}
     except OSError as error:
         raise UsageError(f"{folder} is no folder for an export ({error.strerror or error}): name another") from error
     # An export that was replaced when its process was killed has its config.json in the folder that was left behind.
-    if found and not any(map(_is_export, (folder, *folder.glob(f"{_TEMPORARY}*")))):
+    interrupted = found <= set(NAMES) and any(map(_is_export, folder.glob(f"{_REPLACING}*")))
+    if found and not interrupted and not _is_export(folder):
         raise UsageError(f"{folder} is not empty and holds no export of ferbench: name another folder")
 
 
@@ -67,7 +70,13 @@ def new_files(folder: Path, files: Mapping[str, bytes]) -> Iterator[Path]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # What is there may lie on another disk than its parent, or in one that cannot be written.
-        beside = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=folder if folder.exists() else folder.parent))
+        if folder.exists():
+            for left in folder.glob(f"{_REPLACING}*"):
+                shutil.rmtree(left, ignore_errors=True)
+            beside = Path(tempfile.mkdtemp(prefix=_REPLACING, dir=folder))
+        else:
+            sweep(folder.parent)
+            beside = Path(tempfile.mkdtemp(prefix=HIDDEN, dir=folder.parent))
     except OSError as error:
         raise _unwritable(folder, error) from error
     try:
@@ -94,10 +103,7 @@ def _write(path: Path, content: bytes) -> None:
 
 def _put(beside: Path, folder: Path, files: Mapping[str, bytes]) -> None:
     if not folder.exists():
-        # As any other new folder; mkdtemp's can be read by its owner alone.
-        mask = os.umask(0)
-        os.umask(mask)
-        beside.chmod(0o777 & ~mask)
+        share_as_new(beside)
         beside.rename(folder)
         return
     (folder / _TELLS).unlink(missing_ok=True)

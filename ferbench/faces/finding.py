@@ -34,14 +34,14 @@ def found_faces(image: NDArray[np.uint8], detector: FaceDetector) -> tuple[Face,
     colour = np.array(np.broadcast_to(image, (*image.shape[:2], 3)))
     try:
         found = detector.detect(colour)
-        if found is None:
-            raise PluginError(f"face detector {detector.name} gives None, not a sequence of Face: a fault of the plugin")
-        faces = tuple(found)
+        faces = () if found is None else tuple(found)
         faults = [fault for face in faces for fault in face_faults(face, image.shape)]
     except FerbenchError:
         raise
     except Exception as error:
         raise PluginError(f"face detector {detector.name}: {type(error).__name__}: {error}") from error
+    if found is None:
+        faults = ["None is given, not a sequence of Face"]
     if faults:
         raise PluginError(f"face detector {detector.name}: {faults[0]}: a fault of the plugin")
     return tuple(sorted(faces, key=lambda face: (-face.area, face.box, -face.score)))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ferbench.errors import FerbenchError, UsageError
-from ferbench.whole_files import whole_file
+from ferbench.whole_files import HIDDEN, sweep, whole_file
 
 #: Lists a site's files, so that the next publication knows which of them are its own.
 MANIFEST = "site.json"
@@ -65,6 +65,7 @@ def write_site(folder: Path, files: Iterable[tuple[PurePosixPath, bytes]], *, fo
     written: dict[str, int] = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder, below=True)
         _write(folder, MANIFEST, _manifest(earlier))
         try:
             for path, content in files:
@@ -90,7 +91,8 @@ def write_site(folder: Path, files: Iterable[tuple[PurePosixPath, bytes]], *, fo
 def _earlier(folder: Path, force: bool) -> set[str]:
     """The files of the site that lies there; none of a new folder."""
     try:
-        if not folder.exists() or not any(folder.iterdir()):
+        # Half of its first file may be all that a publication left that was killed.
+        if not folder.exists() or all(path.name.startswith(HIDDEN) for path in folder.iterdir()):
             return set()
         known = _listed((folder / MANIFEST).read_bytes()) if (folder / MANIFEST).is_file() else None
     except OSError as error:
@@ -129,7 +131,7 @@ def _write(folder: Path, name: str, content: bytes) -> None:
         # Left as it is, so that what copies the site elsewhere copies only what has changed.
         if path.stat().st_size == len(content) and path.read_bytes() == content:
             return
-    with whole_file(path, hidden=True, durable=False) as file:
+    with whole_file(path, for_people=True, durable=False) as file:
         file.write(content)
 
 

@@ -106,7 +106,7 @@ def write_pages(folder: Path) -> int:
     pages = snapshot_pages(folder)
     try:
         for name, content in pages.items():
-            with whole_file(folder / name, hidden=True) as file:
+            with whole_file(folder / name, for_people=True) as file:
                 file.write(content)
     except OSError as error:
         raise StoreError(f"the pages of {folder} cannot be written ({one_line(error)}): name another folder") from error

@@ -112,7 +112,7 @@ class Album:
         place = self._places[answer.name]
         drawn = annotated(answer, self.classes, self.cutting, self.top)
         try:
-            with whole_file(place, hidden=True, durable=False) as file:
+            with whole_file(place, for_people=True, durable=False) as file:
                 if place.suffix in _JPEG:
                     drawn.save(file, "JPEG", quality=92, comment=_MARK)
                 else:

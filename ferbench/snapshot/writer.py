@@ -21,7 +21,7 @@ from ferbench.snapshot.licence import Names, Permits, names_of, nothing, withhel
 from ferbench.snapshot.redaction import published, withheld
 from ferbench.snapshot.rounding import rounded_figures, shared, six_digits, spelled
 from ferbench.store import KeptRun
-from ferbench.whole_files import whole_file
+from ferbench.whole_files import sweep, whole_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +71,11 @@ def write_snapshot(folder: Path, runs: Iterable[KeptRun], permits: Permits = not
     blocks = list(_blocks(kept))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(folder / RUNS_FILE, hidden=True) as file:
+        sweep(folder)
+        with whole_file(folder / RUNS_FILE, for_people=True) as file:
             for line in _lines([rounded_figures(each) for each in kept], blocks):
                 file.write(f"{canonical_json(line)}\n".encode())
-        with whole_file(folder / PREDICTIONS_FILE, hidden=True) as file:
+        with whole_file(folder / PREDICTIONS_FILE, for_people=True) as file:
             _write_predictions(file, kept, blocks)
         size_bytes = sum((folder / name).stat().st_size for name in (RUNS_FILE, PREDICTIONS_FILE))
     except OSError as error:

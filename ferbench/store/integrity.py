@@ -229,6 +229,7 @@ def _other_samples(connection: Connection, run: Run, faults: list[str], unsure: 
     if not set(stored) - known:
         return
     known |= _names(connection, run.board.fingerprint)
+    before = len(faults) + len(unsure)
     for dataset, split in stored:
         if (dataset, split) in known:
             continue
@@ -240,7 +241,7 @@ def _other_samples(connection: Connection, run: Run, faults: list[str], unsure: 
                 f"its predictions are stored as of {dataset!r} {split!r}, its board is {run.board.target!r} "
                 f"{run.board.split!r}"
             )
-    if not faults and not unsure and (run.board.target, run.board.split) not in stored:
+    if len(faults) + len(unsure) == before and (run.board.target, run.board.split) not in stored:
         dataset, split = stored[0]
         unsure.append(f"what its samples are called: its predictions are stored as of {dataset} {split}")
 

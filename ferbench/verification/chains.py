@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ferbench.catalog import Catalog
 from ferbench.components import Backbone, Dataset, Strategy
@@ -24,7 +24,7 @@ from ferbench.matrix import Components
 from ferbench.plan import CellPlan, Plan, PlanInputs, make_plan, plan_of_stages, stage_fingerprint
 from ferbench.quantities import counted
 from ferbench.records import Board, Run, StageResult
-from ferbench.references import CUT, parse_reference
+from ferbench.references import CUT, HOLD_OUT, parse_reference
 from ferbench.snapshot.hardware import hardware_of
 from ferbench.stages import Cell, Stage, TrainingPart
 from ferbench.verification.checks import Findings, shown
@@ -213,11 +213,17 @@ def _inputs(run: Run, chain: list[tuple[Stage, StageResult]], catalog: Catalog) 
         if (reference, fraction) in parts:
             return parts[reference, fraction]
         # A stage bears the name of its data by which another row asked for it first.
-        wanted = _without_splits(reference, catalog)
+        wanted = _trained_on(reference, catalog)
         for (asked, share), part in parts.items():
-            if share == fraction and _without_splits(asked, catalog) == wanted:
+            if share == fraction and _trained_on(asked, catalog) == wanted:
                 return dataclasses.replace(part, dataset=reference)
         raise RecipeError(f"its cell asks for stages on {reference}, which none of its stages was trained on")
+
+    def select_content(reference: str, labels: str) -> str:
+        if reference in selects:
+            return selects[reference]
+        wanted = _trained_on(reference, catalog)
+        return next((content for asked, content in selects.items() if _trained_on(asked, catalog) == wanted), "")
 
     detectors = {s.recipe.face_detector: (s.recipe.face_detector, s.detector) for s, _ in chain if s.detector}
     if detectors:
@@ -230,7 +236,7 @@ def _inputs(run: Run, chain: list[tuple[Stage, StageResult]], catalog: Catalog) 
 
     return PlanInputs(
         training_part=training_part,
-        select_content=lambda reference, labels: selects.get(reference, ""),
+        select_content=select_content,
         board=board,
         weights=lambda name, policy: run.weights,
         precision=chain[-1][0].recipe.precision,
@@ -239,12 +245,18 @@ def _inputs(run: Run, chain: list[tuple[Stage, StageResult]], catalog: Catalog) 
     )
 
 
-def _without_splits(reference: str, catalog: Catalog) -> str:
-    """The dataset that is meant; of one that no plugin here knows, the reference as it is."""
+def _trained_on(reference: str, catalog: Catalog) -> tuple[str, frozenset[str]]:
+    """The dataset that is meant, and the splits that are named for training; none where those of its roles are.
+
+    Of a dataset that no plugin here knows, the reference as it is.
+    """
     try:
-        return parse_reference(reference, catalog.dataset).dataset.name
+        found = parse_reference(reference, catalog.dataset)
     except (UnknownName, UsageError, DatasetError):
-        return reference
+        return reference, frozenset()
+    roles: Mapping[str, str] = {str(role): split for role, split in found.dataset.roles.items()}
+    splits = frozenset(roles.get(split, split) for split in found.splits)
+    return found.dataset.name, splits if splits & {roles.get("train"), HOLD_OUT} else frozenset()
 
 
 def _check_plan(run: Run, chain: list[tuple[Stage, StageResult]], plan: Plan, findings: Findings) -> None:
