@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "none", "crop", "align"]),
     default="auto",
     show_default=True,
-    help="How pictures are cut: none takes them whole, crop cuts to each face, align turns it upright too; auto does "
-    "as the row was trained, else crops pictures that are more than a face.",
+    help="How pictures are cut: none takes them whole, crop cuts to each face, align turns it upright too (from "
+    "tilts of up to some 75 degrees); auto does as the row was trained, else crops pictures that are more than a face.",
 )
 @click.option(
     "--top",
