@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.metadata
 import io
 import json
 import os
@@ -746,7 +747,9 @@ def test_datasets_check_counts_and_names_faults(ferbench_: Call) -> None:
     assert "happy 6 for 9" in report[0]["splits"][0]["fault"]
 
 
-def test_doctor_tells_a_sound_machine_from_a_broken_one(ferbench_: Call, home: Path) -> None:
+def test_doctor_tells_a_sound_machine_from_a_broken_one(
+    ferbench_: Call, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ferbench_(*RUN, "-s", "target-only", "--set", "images_seen=8")
     report = json.loads(ferbench_("doctor", "--json").stdout)
     found = {finding["name"]: finding["text"] for finding in report["findings"]}
@@ -754,6 +757,16 @@ def test_doctor_tells_a_sound_machine_from_a_broken_one(ferbench_: Call, home: P
     assert found["store"] == f"{home / 'board.sqlite'}, write-ahead log, 1 finished run"
     assert found["python"].startswith(sys.version.split()[0])
     assert "nothing is broken" in ferbench_("doctor").stdout
+
+    def without_onnx(name: str) -> str:
+        if name == "onnx":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "7.8"
+
+    with monkeypatch.context() as patched:
+        patched.setattr(importlib.metadata, "version", without_onnx)
+        said = ferbench_("doctor").stdout
+    assert "export: onnx not installed; pip install 'ferbench[export]'" in said and "faces (opencv-python" in said
     (home / "file").write_text("")
     broken = ferbench_("doctor", "--store", "file/board.sqlite", code=1).stdout
     assert "1 broken" in broken

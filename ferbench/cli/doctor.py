@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,9 @@ from ferbench.errors import FerbenchError
 if TYPE_CHECKING:
     from ferbench.publish.diagnosis import Finding
     from ferbench.settings import Settings
+
+#: Extras that nobody needs who uses ferbench.
+_FOR_DEVELOPERS = ("bench", "dev")
 
 #: Where pretrained weights come from.
 WEIGHT_HOSTS = ("huggingface.co", "download.pytorch.org")
@@ -68,12 +72,33 @@ def _versions() -> Iterator[Finding]:
 
     from ferbench.environment import current_environment, git_commit
     from ferbench.publish.diagnosis import Finding
+    from ferbench.quantities import joined
     from ferbench.version import VERSION
 
     commit = git_commit()
     yield Finding("ferbench", VERSION + (f", commit {commit[:10]}" if commit else ""))
     yield Finding("python", f"{platform.python_version()}, {platform.platform()}")
     yield Finding("libraries", ", ".join(" ".join(pair) for pair in current_environment("cpu").versions))
+    for extra, (there, missing) in _extras().items():
+        lacking = f"{extra}: {joined(missing)} not installed; pip install 'ferbench[{extra}]'"
+        yield Finding("extra", lacking if missing else f"{extra} ({', '.join(there)})")
+
+
+def _extras() -> dict[str, tuple[list[str], list[str]]]:
+    """Of each extra that users install, the packages that are there with their versions, and those that are not."""
+    from importlib.metadata import PackageNotFoundError, requires, version
+
+    found: dict[str, tuple[list[str], list[str]]] = {}
+    for requirement in requires("ferbench") or ():
+        match = re.fullmatch(r"""([\w.-]+)[^;]*; extra == ["'](\w+)["']""", requirement)
+        if match is None or match[2] in _FOR_DEVELOPERS:
+            continue
+        there, missing = found.setdefault(match[2], ([], []))
+        try:
+            there.append(f"{match[1]} {version(match[1])}")
+        except PackageNotFoundError:
+            missing.append(match[1])
+    return found
 
 
 def _devices(settings: Settings) -> Iterator[Finding]:
