@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from wrapping import says
 
 from ferbench.cli import root
 
@@ -177,11 +178,11 @@ def test_every_unreadable_image_is_counted_and_the_first_are_named(datasets: Cal
 def test_a_split_that_is_not_there_is_a_fault_only_if_it_plays_a_role(datasets: Call, shots: Path) -> None:
     (shots / "test/x/e_1.png").unlink()
     text = words(datasets("check", "shots"))
-    assert f"warning: test: {shots} has no test" in text and "ok: 2 splits" in text
+    assert says(text, f"warning: test: {shots} has no test") and "ok: 2 splits" in text
     for path in (shots / "report").rglob("*.png"):
         path.unlink()
     text = words(datasets("check", "shots", code=1))
-    assert f"fault: report: {shots} has no report" in text and "train: 8x8, grey" in text
+    assert says(text, f"fault: report: {shots} has no report") and "train: 8x8, grey" in text
 
 
 def test_an_empty_class_is_named(datasets: Call, shots: Path) -> None:
@@ -230,7 +231,7 @@ def test_a_sheet_goes_into_a_file_or_a_folder(datasets: Call, shots: Path, home:
 
 def test_where_says_what_was_looked_for_and_what_was_found(datasets: Call, shots: Path) -> None:
     text = words(datasets("where", "shots"))
-    assert f"found: {shots}, a folder with report, test, train" in text
+    assert says(text, f"found: {shots}, a folder with report, test, train")
     assert "looked for: put it into DATA/shots" in text
     (view,) = json.loads(datasets("where", "shots", "--json").stdout)["datasets"]
     assert (view["state"], view["root"], view["holds"]) == ("found", str(shots), "a folder with report, test, train")

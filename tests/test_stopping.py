@@ -149,3 +149,20 @@ def test_where_nobody_looks_a_signal_ends_at_once() -> None:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_signal_in_the_middle_of_a_line_is_told_after_it() -> None:
+    lines: list[str] = []
+    busy = True
+
+    def tell(line: str) -> None:
+        if busy:
+            raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stdout>'>")
+        lines.append(line)
+
+    with StopRequest(tell) as stop:
+        assert not stop.asked()
+        signal.raise_signal(signal.SIGINT)
+        assert lines == []
+        busy = False
+        assert stop.asked() and stop.asked() and len(lines) == 1

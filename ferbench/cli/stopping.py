@@ -12,6 +12,8 @@ from typing import Any, Self
 #: Where nobody has looked for a stop for so long, nothing is trained that could be kept: it ends at once.
 _UNHEARD_SECONDS = 60.0
 
+_STOPPING = "stopping after this step, to keep what is trained; once more stops at once"
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -25,13 +27,16 @@ class StopRequest:
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
-        self._asked = False
+        self._asked = self._untold = False
         self._looked = float("-inf")
         self._before: dict[signal.Signals, Any] = {}
 
     def asked(self) -> bool:
         """What the training loop looks at after every step."""
         self._looked = time.monotonic()
+        if self._untold:
+            self._untold = False
+            self._tell(_STOPPING)
         return self._asked
 
     def __enter__(self) -> Self:
@@ -49,4 +54,8 @@ class StopRequest:
         if self._asked or time.monotonic() - self._looked > _UNHEARD_SECONDS:
             raise KeyboardInterrupt
         self._asked = True
-        self._tell("stopping after this step, to keep what is trained; once more stops at once")
+        try:
+            self._tell(_STOPPING)
+        except RuntimeError:
+            # The signal came while another line was being written: no stream takes two at once.
+            self._untold = True
