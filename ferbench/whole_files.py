@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ from typing import BinaryIO
 #: How names begin under which files are written; a process that is killed leaves them behind.
 TEMPORARY = "new-"
 
-#: The same in folders that people look into.
-HIDDEN = f".{TEMPORARY}"
+#: The same in folders that people look into: nobody's own file is named so.
+HIDDEN = f".ferbench-{TEMPORARY}"
 
 #: Nothing takes longer to write than this: what is older belongs to a process that is gone.
 LEFTOVER_AFTER_SECONDS = 24 * 60 * 60.0
@@ -61,15 +61,12 @@ def share_as_new(path: Path) -> None:
 
 
 def sweep(folder: Path, *, below: bool = False) -> None:
-    """Remove what killed processes left behind in a folder that people look into; what cannot be removed stays.
+    """Remove the files that killed processes left in a folder that people look into; what cannot be removed stays.
 
     below : in the folders in it, too
     """
     oldest = time.time() - LEFTOVER_AFTER_SECONDS
     for path in list(folder.rglob(f"{HIDDEN}*") if below else folder.glob(f"{HIDDEN}*")):
         with contextlib.suppress(OSError):
-            if path.lstat().st_mtime < oldest:
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink()
+            if stat.S_ISREG(path.lstat().st_mode) and path.lstat().st_mtime < oldest:
+                path.unlink()

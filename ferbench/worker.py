@@ -248,10 +248,7 @@ def _fitted_in_memory(
 
 
 def _result(fitting: Fitting, fitted: Fitted, stage: Stage, bench: Workbench) -> StageResult:
-    """The checkpoint stored, and what the stage gave and cost.
-
-    searched : seconds spent on looking for faces
-    """
+    """The checkpoint stored, and what the stage gave and cost."""
     trained, module, whole = fitted.trained, fitting.module, stage.recipe.batch_size
     notes = trained.notes
     if fitted.micro_batch < whole:

@@ -213,7 +213,7 @@ def test_predictions_of_other_samples_are_refused_without_a_name(store: Store, m
     page = comparison_page(table, store)
     assert page is not None and page.matrices[-1].outcome is None
     html = comparison_html(page, Shell("A site"), "../../")
-    assert "AlexEmma" not in html and "set0-0" not in html and "`ferbench verify ROW` tells which" in html
+    assert "AlexEmma" not in html and "set0-0" not in html and "`ferbench verify ROW` tells why" in html
     assert page.confusions is not None and all(sum(map(sum, each.counts)) == 40 for each in page.confusions.rows)
 
 

@@ -52,6 +52,7 @@ from ferbench.records import Run
 from ferbench.reliability import scaled
 from ferbench.settings import Settings
 from ferbench.trained import load_trained
+from ferbench.whole_files import HIDDEN
 
 PLUGIN = """
 from dataclasses import replace
@@ -450,13 +451,21 @@ def test_an_export_is_replaced_without_a_file_that_tells_of_what_is_not_there(
         pass
     assert {name: (folder / name).read_bytes() for name in first} == first
     # What a killed process leaves beside a new folder, or in one of other things, makes no export of it.
-    for left, mine in ((".new-x", "model.onnx"), (".replacing-x", "thesis.tex")):
+    for left, mine in ((f"{HIDDEN}x", "model.onnx"), (".replacing-x", "thesis.tex")):
         other = tmp_path / f"other{left}"
         (other / left).mkdir(parents=True)
         (other / left / "config.json").write_bytes(first["config.json"])
         (other / mine).write_text("mine")
         with pytest.raises(UsageError, match=r"is not empty and holds no export of ferbench"):
             check_folder(other)
+    # Nor is a folder of the user's own swept away because of how it is called.
+    thesis = tmp_path / f"{HIDDEN}mine" / "thesis.tex"
+    thesis.parent.mkdir()
+    thesis.write_text("mine")
+    os.utime(thesis.parent, (0, 0))
+    with new_files(tmp_path / "beside", first):
+        pass
+    assert thesis.exists() and (tmp_path / "beside" / "config.json").exists()
 
 
 def test_a_folder_that_is_no_export_or_of_another_backbone(folder: Path, tmp_path: Path) -> None:

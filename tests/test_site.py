@@ -28,6 +28,7 @@ from ferbench.publish.site.shell import Shell, asset, json_text, number, points,
 from ferbench.records import ReportedResult
 from ferbench.settings import Settings
 from ferbench.store import Store, open_store
+from ferbench.whole_files import HIDDEN
 
 EVIL = """<script>alert("1")</script>'&amp;\u202e\x01"""
 VISIBLE = EVIL.replace("\u202e", "‹U+202E›").replace("\x01", "‹U+0001›")
@@ -313,7 +314,7 @@ def test_only_what_an_earlier_publication_listed_is_removed(tmp_path: Path) -> N
     written = write_site(folder, [(PurePosixPath("index.html"), b"3")])
     assert written.removed == 1 and (folder / "index.html").read_bytes() == b"3"
     assert not (folder / "boards/a/rows").exists() and (folder / "boards/a/mine.txt").exists()
-    assert (tmp_path / "outside").exists() and not list(folder.rglob(".new-*"))
+    assert (tmp_path / "outside").exists() and not list(folder.rglob(f"{HIDDEN}*"))
 
 
 def test_a_folder_that_is_no_site_is_refused(tmp_path: Path) -> None:

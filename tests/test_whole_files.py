@@ -35,18 +35,17 @@ def test_the_cache_is_its_owners_and_what_is_for_people_is_like_any_new_file(tmp
 
 
 def test_what_killed_processes_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
-    long_ago = LEFTOVER_AFTER_SECONDS * 2
     (tmp_path / "below").mkdir()
     old, young, other = tmp_path / f"{HIDDEN}old", tmp_path / f"{HIDDEN}young", tmp_path / "old"
-    deep = tmp_path / "below" / f"{HIDDEN}folder"
-    deep.mkdir()
-    for path in (old, young, other, deep / "file"):
+    deep, folder = tmp_path / "below" / f"{HIDDEN}old", tmp_path / f"{HIDDEN}folder"
+    folder.mkdir()
+    for path in (old, young, other, deep, folder / "thesis"):
         path.write_bytes(b"half")
-    now = young.stat().st_mtime
-    for path in (old, other, deep / "file", deep):
-        os.utime(path, (now - long_ago, now - long_ago))
+    long_ago = young.stat().st_mtime - 2 * LEFTOVER_AFTER_SECONDS
+    for path in (old, other, deep, folder / "thesis", folder):
+        os.utime(path, (long_ago, long_ago))
     sweep(tmp_path)
     assert not old.exists() and young.exists() and other.exists() and deep.exists()
     sweep(tmp_path, below=True)
-    assert not deep.exists() and young.exists() and other.exists()
+    assert not deep.exists() and young.exists() and other.exists() and (folder / "thesis").exists()
     sweep(tmp_path / "nowhere")

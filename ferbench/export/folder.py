@@ -4,16 +4,18 @@ its config.json, without which no folder is read as an export, is the first to g
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from ferbench.errors import ExportError, UsageError
-from ferbench.whole_files import HIDDEN, share_as_new, sweep
+from ferbench.whole_files import HIDDEN, LEFTOVER_AFTER_SECONDS, share_as_new
 
 #: All that an export may consist of.
 NAMES = ("model.onnx", "model.safetensors", "config.json", "README.md")
@@ -71,11 +73,9 @@ def new_files(folder: Path, files: Mapping[str, bytes]) -> Iterator[Path]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # What is there may lie on another disk than its parent, or in one that cannot be written.
         if folder.exists():
-            for left in folder.glob(f"{_REPLACING}*"):
-                shutil.rmtree(left, ignore_errors=True)
             beside = Path(tempfile.mkdtemp(prefix=_REPLACING, dir=folder))
         else:
-            sweep(folder.parent)
+            _sweep(folder.parent)
             beside = Path(tempfile.mkdtemp(prefix=HIDDEN, dir=folder.parent))
     except OSError as error:
         raise _unwritable(folder, error) from error
@@ -107,11 +107,26 @@ def _put(beside: Path, folder: Path, files: Mapping[str, bytes]) -> None:
         beside.rename(folder)
         return
     (folder / _TELLS).unlink(missing_ok=True)
-    for name in sorted(NAMES, key=lambda name: name == _TELLS):
-        if name in files:
-            (beside / name).replace(folder / name)
-        else:
-            (folder / name).unlink(missing_ok=True)
+    try:
+        for name in sorted(set(NAMES) - {_TELLS}):
+            if name in files:
+                (beside / name).replace(folder / name)
+            else:
+                (folder / name).unlink(missing_ok=True)
+    finally:
+        # Whatever came between: without it nobody could tell what the folder is, and it could not be exported to again.
+        (beside / _TELLS).replace(folder / _TELLS)
+    for left in folder.glob(f"{_REPLACING}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what killed exports left beside the folders that they were to become."""
+    oldest = time.time() - LEFTOVER_AFTER_SECONDS
+    for left in list(parent.glob(f"{HIDDEN}*")):
+        with contextlib.suppress(OSError):
+            if left.stat().st_mtime < oldest and {path.name for path in left.iterdir()} <= set(NAMES):
+                shutil.rmtree(left)
 
 
 def _unwritable(folder: Path, error: OSError) -> ExportError:

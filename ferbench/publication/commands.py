@@ -233,7 +233,8 @@ def _remarks(run: Run, line: str, tuned: Mapping[str, Sequence[RecipeValue]], la
     if run.cell.tuning is not None and not tuned:
         yield "its tries were no product of values, so that none are made here"
     if lacking:
-        yield f"it needs the plugin{'s' if len(lacking) > 1 else ''} {joined(list(lacking))}, not known here"
+        many = "s" if len(lacking) > 1 else ""
+        yield f"it needs the plugin{many} {joined(list(lacking))}, not known here: a file, or a package to install"
     if run.hardware:
         yield f"computed on {run.hardware}; elsewhere the row has another name"
 

@@ -60,7 +60,7 @@ _KEYS = 3
 
 _TOO_FEW = "fewer than two rows have their predictions in the store"
 
-_UNEQUAL = "what is stored of these rows is not of the same samples: `ferbench verify ROW` tells which row's is wrong"
+_UNFIT = "what is stored of these rows cannot be compared: `ferbench verify ROW` tells why"
 
 #: Of a command that names them.
 _ROWS_ASKED = 40
@@ -299,7 +299,7 @@ def _compared(
         found = compare_boards([read_answers(each, answers) for each in boards], left_out=(*left_out, *alone))
     except StoreError:
         # Its line may quote the ids of samples; the command prints it.
-        return Matrix(question.by, asked, None, tuple(notes), _UNEQUAL)
+        return Matrix(question.by, asked, None, tuple(notes), _UNFIT)
     except FerbenchError as error:
         return Matrix(question.by, asked, None, tuple(notes), str(error))
     return Matrix(question.by, asked, found.boards[0], (*found.left_out, *notes))

@@ -92,7 +92,7 @@ def _earlier(folder: Path, force: bool) -> set[str]:
     """The files of the site that lies there; none of a new folder."""
     try:
         # Half of its first file may be all that a publication left that was killed.
-        if not folder.exists() or all(path.name.startswith(HIDDEN) for path in folder.iterdir()):
+        if not folder.exists() or all(path.name.startswith(HIDDEN) and path.is_file() for path in folder.iterdir()):
             return set()
         known = _listed((folder / MANIFEST).read_bytes()) if (folder / MANIFEST).is_file() else None
     except OSError as error:

@@ -53,7 +53,7 @@ _START, _DRIVE = r"(?<![\w.…-])(?<!:/)", r"(?<!\w)[A-Za-z]:[\\/]"
 
 #: The folders of a path that goes from a root to the end of a name; a home folder goes with its owner's name.
 _ROOTED = re.compile(
-    rf"(?P<home>(?:{_START}/(?:home|Users)/|{_DRIVE}Users[\\/])[^\\/]+$)"
+    rf"(?P<home>(?:{_START}/(?:home|Users)/|{_DRIVE}Users[\\/])[^\\/:]+[\\/]*(?=$|:))"
     rf"|(?:{_START}(?:/[^\\/]+/|~[\w.-]*[\\/])|{_DRIVE}|\\\\[^\\/]+\\)(?:.*[\\/])?(?=[^\\/])",
     re.DOTALL,
 )
@@ -71,7 +71,8 @@ _FAILED = re.compile(r"\A(\d+ runs? failed: ).*", re.DOTALL)
 
 _PICTURE = "|".join(sorted(suffix[1:] for suffix in SUFFIXES))
 
-#: What of a note may name a sample: all up to the last name of a picture, for it may have spaces, and quoted words.
+#: What of a note may name a sample: all up to the last name of a picture, for it may have spaces, and quoted words. The
+#: core's own notes name none; a plugin's that names one in other ways is not seen through.
 _NAMING = re.compile(
     rf"""\A.*\.(?:{_PICTURE})\b|(?<!\w)'[^']*'(?!\w)|(?<!\w)"[^"]*"(?!\w)""",
     re.IGNORECASE | re.DOTALL,
@@ -217,6 +218,8 @@ def name_without_folders(name: str) -> str:
     """A dataset's reference, a backbone or a file as `without_folders` has it, whatever signs its folders have."""
     if not _ENDS.search(name):
         return without_folders(name)
+    if _BETWEEN in name:
+        return _BETWEEN.join(map(name_without_folders, name.split(_BETWEEN)))
     return _ROOTED.sub(lambda found: "~" if found["home"] else CUT, name)
 
 
