@@ -7,12 +7,14 @@ import dataclasses
 import io
 import re
 import textwrap
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ferbench.cli.progress import BarReporter, LineReporter
 from ferbench.costs import PlanCost
 from ferbench.fingerprints import PROTOCOL_VERSION
 from ferbench.leaderboard import FailedEntry
@@ -41,6 +43,7 @@ from ferbench.recipes import Recipe
 from ferbench.records import Board, Entry, Environment, EpochResult, Interval, Predictions, Run, Score, StageResult
 from ferbench.schedule import CriticalPath
 from ferbench.stages import RANDOM_WEIGHTS, Cell, Stage, StageChange, TrainingPart
+from ferbench.training import Progress
 
 WIDTHS = (40, 80, 100, 120, 200)
 
@@ -754,3 +757,22 @@ def test_plugins_and_findings_at_any_width(width: int) -> None:
     assert max(map(len, findings)) <= width
     assert squeezed(["store", "x" * 90, "cache broken: full 1 broken"]) == squeezed(findings)
     assert finding_lines([Finding("store", "fine")])[-1] == "nothing is broken"
+
+
+@pytest.mark.parametrize("kind", [LineReporter, BarReporter])
+def test_the_search_for_faces_is_no_part_of_what_a_stage_is_estimated_to_take(
+    kind: type[LineReporter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("ferbench.cli.progress.time", SimpleNamespace(monotonic=lambda: now))
+    stream = io.StringIO()
+    reporter = kind(stream)
+    reporter.begin(work({"a": 10.0}), dataclasses.replace(COST, training_seconds={"a": 10.0}))
+    with reporter:
+        reporter.stage_started(STAGES[0], 1, 1)
+        now = 600.0
+        reporter.stage_progress(STAGES[0], Progress(50, 100, None, 9.0, 600.0, "faces"))
+        now = 612.0
+        reporter.stage_finished(STAGES[0], dataclasses.replace(RESULT, fingerprint="a"))
+    reporter.end()
+    assert stream.getvalue().endswith("1 stage estimated 10 s, took 12 s\n")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ferbench.cli.completion import complete_devices
 from ferbench.cli.given import keep_plugins, keep_setting
+from ferbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from ferbench.components import Permit
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -29,6 +33,21 @@ def where_option(help_text: str) -> Callable[[Command], Command]:
         multiple=True,
         help=f"{help_text}; may be given several times, then all must fit.",
     )
+
+
+def permits_asked(texts: Sequence[str], known: Sequence[Permit], there_is: str) -> tuple[Permit, ...]:
+    """What `--with WHAT[,WHAT]`, given several times, asks for, in the order of `known`.
+
+    there_is : what is said where something else is asked for
+
+    Raises
+    ------
+    UsageError : something that is not among `known`
+    """
+    words = [word.strip().lower() for text in texts for word in text.split(",") if word.strip()]
+    if unknown := [word for word in words if word not in known]:
+        raise UsageError(f"--with {unknown[0]!r}: {there_is}")
+    return tuple([each for each in known if each in words])
 
 
 def _keep(key: str) -> Callable[[click.Context, click.Parameter, str | None], None]:

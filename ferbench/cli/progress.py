@@ -93,9 +93,7 @@ class LineReporter(QuietReporter):
         self.say(f"stage {number}/{total}  {verb}{stage_label(stage)}")
 
     def stage_progress(self, stage: Stage, progress: Progress) -> None:
-        if progress.making == "faces":
-            # No plan estimates it, and it says nothing of how long other stages take.
-            self._began = time.monotonic()
+        self._leave_out(progress)
         share = progress.images_seen / progress.images_total
         if share < 1 and self._rate.due(time.monotonic(), share):
             self.say(f"  {percent(share, 0):>3} %  {self.figures(progress)}")
@@ -115,6 +113,11 @@ class LineReporter(QuietReporter):
 
     def run_finished(self, run: Run) -> None:
         self.say(run_line(run))
+
+    def _leave_out(self, progress: Progress) -> None:
+        """Time a stage anew while faces are looked for: no plan estimates that, and it says nothing of other stages."""
+        if progress.making == "faces":
+            self._began = time.monotonic()
 
     def figures(self, progress: Progress) -> str:
         """Loss, speed and time left in words."""
@@ -164,6 +167,7 @@ class BarReporter(LineReporter):
             self._bar.start()
 
     def stage_progress(self, stage: Stage, progress: Progress) -> None:
+        self._leave_out(progress)
         if self._task is not None:
             seen, total, words = progress.images_seen, progress.images_total, self.figures(progress)
             self._bar.update(self._task, completed=seen, total=total, description=words)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ferbench.cli.options import common_options, where_option
+from ferbench.cli.options import common_options, permits_asked, where_option
 from ferbench.cli.session import (
     catalog_of,
     print_json,
@@ -129,14 +129,10 @@ def _source(settings: Settings, snapshot: Path | None) -> Iterator[Store]:
 def _asked(texts: tuple[str, ...], pictures: bool | None) -> tuple[Permit, ...]:
     from ferbench.pages.board import SHOWN
 
-    words = [word.strip().lower() for text in texts for word in text.split(",") if word.strip()]
-    unknown = [word for word in words if word not in SHOWN]
-    if unknown:
-        raise UsageError(f"--with {unknown[0]!r}: there is {', '.join(SHOWN)}")
-    if pictures is False and "pictures" in words:
+    asked = permits_asked(texts, SHOWN, f"there is {', '.join(SHOWN)}")
+    if pictures is False and "pictures" in asked:
         raise UsageError("--with pictures and --no-pictures: give one of them")
-    words += ["pictures"] if pictures else []
-    return tuple([each for each in SHOWN if each in words])
+    return tuple([each for each in SHOWN if each in asked or (pictures and each == "pictures")])
 
 
 def _warn_of_beyond(boards: tuple[BoardPage, ...]) -> None:

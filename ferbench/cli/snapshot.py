@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ferbench.cli.options import common_options, where_option
+from ferbench.cli.options import common_options, permits_asked, where_option
 from ferbench.cli.session import (
     catalog_of,
     print_json,
@@ -128,8 +128,4 @@ def _look_at_pages(context: click.Context, folder: Path, *, rebuild: bool, as_js
 def _asked(texts: tuple[str, ...]) -> tuple[Permit, ...]:
     from ferbench.snapshot.licence import NAMES
 
-    words = [word.strip().lower() for text in texts for word in text.split(",") if word.strip()]
-    unknown = [word for word in words if word not in NAMES]
-    if unknown:
-        raise UsageError(f"--with {unknown[0]!r}: a snapshot holds {' and '.join(NAMES)}, and nothing else to ask for")
-    return tuple([name for name in NAMES if name in words])
+    return permits_asked(texts, NAMES, f"a snapshot holds {' and '.join(NAMES)}, and nothing else to ask for")
